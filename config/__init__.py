@@ -1,0 +1,1 @@
+"""What the operator asked for: the model, its defaults, and how files become it."""

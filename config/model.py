@@ -1,0 +1,161 @@
+"""The model of what an operator asks for, and every default, once.
+
+Everything here is an immutable value. Durations are seconds, memory is bytes,
+ratios are fractions (70% is 0.7). Names follow Knative Serving: a Service has
+Revisions, and TrafficTargets say which revision answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+
+class RuntimeKind(StrEnum):
+    """What runs the instances."""
+
+    AUTO = "auto"  # docker if its socket answers, else process
+    DOCKER = "docker"
+    PROCESS = "process"
+
+
+class Metric(StrEnum):
+    """What the autoscaler holds against the target."""
+
+    CONCURRENCY = "concurrency"
+    RPS = "rps"
+
+
+class AccessLogFormat(StrEnum):
+    JSON = "json"
+    COMMON = "common"
+    COMBINED = "combined"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A TCP address; an empty host means every interface of this machine."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Requests of one revision that wait for an instance."""
+
+    limit: int = 1000
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How a revision is scaled; the names and defaults are Knative's."""
+
+    metric: Metric = Metric.CONCURRENCY
+    target: float | None = None  # None: 100 requests in flight, or 200 requests per second
+    utilization: float = 0.7
+    window: float = 60.0
+    panic_window: float = 0.10  # of window
+    panic_threshold: float = 2.0
+    down_delay: float = 0.0
+    retention: float = 0.0
+    initial: int = 1
+    activation: int = 1
+    max_up_rate: float = 1000.0
+    max_down_rate: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """When a started instance may be given requests: a TCP connect, or GET path."""
+
+    path: str | None = None
+    timeout: float = 1.0  # of one attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What every instance of a revision is made from, and how the revision behaves.
+
+    Exactly one of image, command alone, and upstreams says what answers.
+    """
+
+    image: str | None = None
+    command: tuple[str, ...] = ()
+    upstreams: tuple[HostPort, ...] = ()
+    port: int = 8080
+    env: tuple[tuple[str, str], ...] = ()
+    concurrency: int = 80  # hard limit per instance; 0 = none
+    min_instances: int = 0
+    max_instances: int = 10  # 0 = no limit
+    timeout: float = 300.0
+    response_start_timeout: float = 300.0
+    queue: Queue = field(default_factory=Queue)
+    scale: Scale = field(default_factory=Scale)
+    readiness: Readiness = field(default_factory=Readiness)
+    cpu: float | None = None  # cores
+    memory: int | None = None  # bytes
+    stop_grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficTarget:
+    """A share of a service's requests, for one revision; None is the latest."""
+
+    percent: int
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A name that answers, and the template its latest revision is made from."""
+
+    name: str
+    template: Template
+    domains: tuple[str, ...] = ()
+    traffic: tuple[TrafficTarget, ...] = (TrafficTarget(percent=100),)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """An immutable snapshot of a service's template, numbered from 1."""
+
+    service: str
+    generation: int
+    template: Template
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}-{self.generation:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    format: AccessLogFormat = AccessLogFormat.JSON
+    file: str = "-"  # a path, or - for standard output
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration file.
+
+    ``directory`` is where the file lies; commands run there, and relative
+    paths in the file start from it.
+    """
+
+    listen: HostPort = HostPort("", 8080)
+    admin: HostPort = HostPort("127.0.0.1", 9900)
+    domain: str = "localhost"
+    runtime: RuntimeKind = RuntimeKind.AUTO
+    state_dir: Path | None = None  # None: the XDG state directory, or /var/lib/wakeful for root
+    access_log: AccessLog = field(default_factory=AccessLog)
+    services: Mapping[str, Service] = field(default_factory=lambda: MappingProxyType({}))
+    directory: Path = field(default_factory=Path)

@@ -1,0 +1,1 @@
+"""Instances: what starts them, tells when they are ready, and stops them."""

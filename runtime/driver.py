@@ -1,0 +1,60 @@
+"""The seam to whatever runs instances. Knows nothing of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from wakeful.config.model import Revision
+from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+
+
+class DriverError(Exception):
+    """The engine refused or failed; the message is for an operator."""
+
+
+class ImageNotFound(DriverError):
+    """The image is neither here nor to be had from its registry."""
+
+
+class EngineUnavailable(DriverError):
+    """Nothing answers where the engine should be."""
+
+
+class Driver(Protocol):
+    """Starts and stops instances somewhere.
+
+    Every method may be called for several instances at once. Foreign
+    exceptions never leave a driver: what fails is a DriverError.
+    """
+
+    name: str
+
+    async def open(self, exited: Callable[[Exit], None]) -> None:
+        """Connect. ``exited`` is called on the loop, once for each instance that ends.
+
+        It is called also for instances that ``stop`` ended, and may be called
+        before ``start`` has returned. Raises EngineUnavailable.
+        """
+
+    async def start(self, revision: Revision, instance: InstanceId) -> Address:
+        """Start one instance and say where it will listen (it may not listen yet).
+
+        When it raises or is cancelled, nothing is left behind that ``stop``
+        would not remove.
+        """
+
+    async def stop(self, instance: InstanceId, grace: float) -> None:
+        """SIGTERM, SIGKILL after ``grace`` seconds, and remove every trace.
+
+        An instance that is not there (any more) is not an error.
+        """
+
+    async def tail(self, instance: InstanceId, lines: int) -> list[str]:
+        """The last lines of its output, also after it exited and until it is stopped."""
+
+    async def instances(self) -> list[Found]:
+        """The instances of this installation that run now, whoever started them."""
+
+    async def close(self) -> None:
+        """Let go of the engine; instances stay as they are."""

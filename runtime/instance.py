@@ -1,0 +1,73 @@
+"""An instance and the whole of its life, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import NewType
+
+InstanceId = NewType("InstanceId", str)
+
+
+class State(StrEnum):
+    STARTING = auto()  # asked for, not yet passing its readiness probe
+    READY = auto()  # may be given requests
+    DRAINING = auto()  # out of balancing; finishes what it has
+    STOPPING = auto()  # asked to end, or ended and being cleaned up
+    GONE = auto()
+
+
+class Event(StrEnum):
+    PROBE_PASSED = auto()
+    DRAIN = auto()
+    STOP = auto()  # nothing is in it any more, or its start failed
+    EXITED = auto()
+    REMOVED = auto()
+
+
+# The whole life of an instance. A pair that is not here is a bug, not a case
+# to handle: a probe answer that arrives after DRAIN must not revive it.
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.STARTING, Event.PROBE_PASSED): State.READY,
+    (State.STARTING, Event.STOP): State.STOPPING,
+    (State.STARTING, Event.EXITED): State.STOPPING,
+    (State.READY, Event.DRAIN): State.DRAINING,
+    (State.READY, Event.EXITED): State.STOPPING,
+    (State.DRAINING, Event.STOP): State.STOPPING,
+    (State.DRAINING, Event.EXITED): State.STOPPING,
+    (State.STOPPING, Event.EXITED): State.STOPPING,
+    (State.STOPPING, Event.REMOVED): State.GONE,
+}
+
+
+def step(state: State, event: Event) -> State:
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise AssertionError(f"{event} cannot happen to an instance that is {state}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an instance listens, as reached from this process."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """An instance ended by itself, or was ended by somebody else."""
+
+    instance: InstanceId
+    detail: str  # "exit code 3", "killed by signal 9", "out of memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An instance of ours that already runs, to be adopted."""
+
+    instance: InstanceId
+    service: str
+    revision: str
+    address: Address

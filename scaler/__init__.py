@@ -1,0 +1,1 @@
+"""How many instances each revision should have, and when that changes."""
