@@ -1,0 +1,79 @@
+"""Which instance gets the next request: Knative's three policies.
+
+A policy is a function from the slots of a revision to one of them, or None
+when all are full. Slots are in a stable order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+
+class Loaded(Protocol):
+    """What a policy needs to know of a slot."""
+
+    active: int
+
+
+S = TypeVar("S", bound=Loaded)
+Policy = Callable[[Sequence[S], int], S | None]
+
+
+def policy_for(concurrency: int, randrange: Callable[[int], int]) -> Policy[S]:
+    """The policy Knative takes for this limit per instance (0 = none)."""
+    if concurrency == 0:
+        return PowerOfTwo(randrange)
+    if concurrency <= 3:
+        return first_available
+    return RoundRobin()
+
+
+def first_available(slots: Sequence[S], limit: int) -> S | None:
+    """Fill the first before the second: small limits leave whole instances idle."""
+    for slot in slots:
+        if slot.active < limit:
+            return slot
+    return None
+
+
+class RoundRobin:
+    """Each in turn, skipping the full ones."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def __call__(self, slots: Sequence[S], limit: int) -> S | None:
+        count = len(slots)
+        start = self._next if self._next < count else 0
+        for step in range(count):
+            at = (start + step) % count
+            if slots[at].active < limit:
+                self._next = at + 1
+                return slots[at]
+        return None
+
+
+class PowerOfTwo:
+    """The less loaded of two random ones: nearly as even as the least loaded of all."""
+
+    __slots__ = ("_randrange",)
+
+    def __init__(self, randrange: Callable[[int], int]) -> None:
+        self._randrange = randrange
+
+    def __call__(self, slots: Sequence[S], limit: int) -> S | None:
+        count = len(slots)
+        if count < 2:
+            return slots[0] if count else None
+        if count == 2:
+            first, second = slots
+        else:
+            one = self._randrange(count)
+            two = self._randrange(count - 1)
+            first, second = slots[one], slots[two if two < one else two + 1]
+        if first.active == second.active:
+            return first if self._randrange(2) else second
+        return first if first.active < second.active else second

@@ -1,0 +1,558 @@
+"""One request and its response: from a decided head to a released slot.
+
+Owns nothing for longer than the exchange: a place with the throttler, then a
+slot, then an upstream connection. All of them are let go in ``_finish``, which
+every path out goes through exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from wakeful.metrics import Histogram
+from wakeful.proxy import framing, reply, tunnel
+from wakeful.proxy.framing import Framing, Headers, RequestHead, ResponseHead
+from wakeful.proxy.reply import Reply
+from wakeful.proxy.throttler import Refused, Slot, Throttler
+from wakeful.proxy.traffic import choose
+from wakeful.proxy.upstream import Upstream
+
+if TYPE_CHECKING:
+    from wakeful.proxy.downstream import Downstream
+    from wakeful.proxy.server import DataPlane
+
+NEVER = float("inf")
+
+# Methods that RFC 9110 §9.2.2 lets a proxy send again.
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_MAX_ATTEMPTS = 8
+_KNOWN_METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
+)
+
+
+class Stage(Enum):
+    """How far the exchange has come; each stage holds what the one before held, and more."""
+
+    NEW = auto()
+    WAITING = auto()  # in the throttler's queue
+    PLACED = auto()  # holds a slot, waits for a connection
+    SENT = auto()  # its head was written to an instance
+    ANSWERING = auto()  # the response's head was received
+    TUNNEL = auto()
+    OVER = auto()
+
+
+class Exchange:
+    """Between one client connection and, in time, one instance."""
+
+    __slots__ = (
+        "_attempts",
+        "_close_framed",
+        "_connecting",
+        "_keep_alive",
+        "_out",
+        "_pending",
+        "_pending_size",
+        "_replayable",
+        "_request_done",
+        "_response",
+        "_response_done",
+        "_since",
+        "_slot",
+        "_stage",
+        "_throttler",
+        "_upstream",
+        "_wire",
+        "admitted_at",
+        "cold",
+        "deadline",
+        "downstream",
+        "head",
+        "plane",
+        "reason",
+        "received",
+        "request_id",
+        "sent",
+        "started",
+        "status",
+    )
+
+    def __init__(
+        self, plane: DataPlane, downstream: Downstream, head: RequestHead, now: float
+    ) -> None:
+        self.plane = plane
+        self.downstream = downstream
+        self.head = head
+        self.started = now
+        self.admitted_at = now
+        self.deadline = NEVER
+        self.status = 0  # of the final response, once its head was decided
+        self.reason = ""  # of an answer of our own
+        self.received = 0  # body bytes from the client
+        self.sent = 0  # body bytes to the client
+        self.cold = False  # waited with no instance ready
+        self.request_id = b""
+        self._stage = Stage.NEW
+        self._throttler: Throttler | None = None
+        self._slot: Slot | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._upstream: Upstream | None = None
+        self._wire: asyncio.Transport | None = None  # the upstream's transport
+        self._attempts = 0
+        # Of the request
+        self._pending: list[bytes] = []  # body bytes, framed, with no connection to go to yet
+        self._pending_size = 0
+        self._request_done = False
+        self._replayable = True  # _pending still holds every body byte that came
+        # Of the response
+        self._response: ResponseHead | None = None
+        self._response_done = False
+        self._keep_alive = head.keep_alive
+        self._close_framed = False  # the end of the connection is the end of the body
+        self._out: list[bytes] = []  # what one read from the instance brought
+
+    # Called by the downstream
+
+    def begin(self, now: float) -> None:
+        """Route, find a place, and go; the body so far is in ``_pending``."""
+        plane, head = self.plane, self.head
+        route = plane.routes.match(head.host)
+        if route is None:
+            self._answer(reply.NO_ROUTE)
+            return
+        shares = route.shares
+        throttler = shares[0][1] if len(shares) == 1 else choose(shares, plane.randrange(100))
+        if not throttler.awake:
+            plane.wake(throttler, now)
+        if head.length > plane.limits.body or self.received > plane.limits.body:
+            self._answer(reply.BODY_TOO_LARGE)
+            return
+        self._throttler = throttler
+        try:
+            slot = throttler.acquire(self, now)
+        except Refused as refused:
+            self._answer(refused.answer)
+            return
+        if slot is not None:
+            self._place(slot, now)
+            return
+        template = throttler.template
+        self._stage = Stage.WAITING
+        self.cold = not throttler.slots
+        self.deadline = self.started + min(template.queue.timeout, template.timeout)
+
+    def request_body(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.received > self.plane.limits.body:
+            if self._stage is not Stage.NEW:  # else begin() will see it
+                self._fail(reply.BODY_TOO_LARGE)
+            return
+        if self.head.framing is Framing.CHUNKED:
+            self._send(b"%x\r\n%b\r\n" % (len(data), data), len(data))
+        else:
+            self._send(data, len(data))
+
+    def request_end(self, trailers: Headers) -> None:
+        self._request_done = True
+        if self.head.framing is Framing.CHUNKED:
+            self._send(b"0\r\n%b\r\n" % framing.trailer_fields(trailers), 0)
+
+    def request_broken(self, answer: Reply) -> None:
+        """The rest of the body makes no sense: the instance must not take it for whole."""
+        self._keep_alive = False
+        self._fail(answer)
+
+    def client_lost(self) -> None:
+        """Nobody is there to answer: the instance learns it at once."""
+        if self._stage is not Stage.OVER:
+            if not self.status:
+                self.status = 499  # nginx's word for it, in the access log only
+            self._keep_alive = False
+            self._finish(reusable=False)
+
+    def client_paused(self, paused: bool) -> None:
+        if self._wire is not None and not self._wire.is_closing():
+            if paused:
+                self._wire.pause_reading()
+            else:
+                self._wire.resume_reading()
+
+    def tunnel_data(self) -> bytes:
+        """What the client sent behind its upgrade request."""
+        return self.downstream.take_raw()
+
+    @property
+    def switching(self) -> bool:
+        """Asked to become a tunnel, and not refused yet."""
+        return self.head.upgrade is not None and not self.status
+
+    @property
+    def wants_body_paused(self) -> bool:
+        """Holds as many body bytes as it may before an instance takes them."""
+        return self._wire is None and self._pending_size > self.plane.limits.buffer
+
+    # Called by the throttler
+
+    def admitted(self, slot: Slot) -> None:
+        self._place(slot, self.plane.clock())
+
+    def refused(self, answer: Reply) -> None:
+        self._stage = Stage.NEW  # the throttler has forgotten it already
+        self._answer(answer)
+
+    # Called by the pool
+
+    def connected(self, upstream: Upstream) -> None:
+        self._connecting = None
+        if self._stage is Stage.OVER:
+            upstream.abort()
+        else:
+            self._dispatch(upstream)
+
+    def connect_failed(self, error: OSError) -> None:
+        self._connecting = None
+        if self._stage is Stage.OVER:
+            return
+        self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
+
+    # Called by the upstream
+
+    @property
+    def answering(self) -> bool:
+        """The head of the final response was received."""
+        return self._response is not None
+
+    def interim_response(self, status: int, phrase: bytes, headers: Headers) -> None:
+        """100, 103 and the like travel on to whoever can understand them."""
+        if self._stage is not Stage.SENT or self.head.version != "1.1":
+            return
+        interim = framing.response_head(self.head, status, phrase, "1.1", headers, True)
+        self.downstream.write(b"".join((interim.status_line, *interim.fields, b"\r\n")))
+
+    def response_head(
+        self, status: int, phrase: bytes, version: str, headers: Headers, persistent: bool
+    ) -> None:
+        if self._stage is not Stage.SENT:
+            self.upstream_broken("an answer that nobody asked for")
+            return
+        try:
+            head = framing.response_head(self.head, status, phrase, version, headers, persistent)
+        except framing.BadResponse as error:
+            self.upstream_broken(str(error))
+            return
+        self._stage = Stage.ANSWERING
+        self._response = head
+        self.status = status
+        self._out.append(self._render(head))
+        if self.cold:
+            self._observe_cold_start()
+        if head.framing is Framing.NONE:
+            self._response_done = True
+            if self.head.method == b"HEAD" and self._upstream is not None:
+                self._upstream.expect_no_body()
+
+    def response_body(self, data: bytes) -> None:
+        if self._response_done or self._response is None:
+            self.upstream_broken("bytes beyond the end of the answer")
+            return
+        self.sent += len(data)
+        if self._response.framing is Framing.LENGTH or self._close_framed:
+            self._out.append(data)
+        else:
+            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
+
+    def response_end(self, trailers: Headers) -> None:
+        response = self._response
+        if response is None or self._response_done:
+            return
+        self._response_done = True
+        if response.framing is Framing.CHUNKED and not self._close_framed:
+            self._out += (b"0\r\n", framing.trailer_fields(trailers), b"\r\n")
+
+    def response_flush(self) -> None:
+        """One read from the instance is parsed: one write to the client."""
+        if self._out:
+            self.downstream.write(b"".join(self._out))
+            self._out.clear()
+        if self._response_done:
+            assert self._response is not None
+            if not self._request_done:
+                # The instance answered before it took the whole request. The
+                # rest has nowhere to go, and the client may never stop.
+                self._keep_alive = False
+            self._finish(reusable=self._response.reusable and self._request_done)
+
+    def switched(self, rest: bytes) -> None:
+        """101: from here on the two connections are one pipe."""
+        upstream = self._upstream
+        if self._stage is not Stage.SENT or self.head.upgrade is None or upstream is None:
+            self.upstream_broken("a switch of protocols that nobody asked for")
+            return
+        headers = upstream.take_headers()
+        token = b", ".join(value for name, value in headers if name.lower() == b"upgrade")
+        head = framing.response_head(
+            self.head, 101, b"Switching Protocols", "1.1", headers, persistent=False
+        )
+        self._stage = Stage.TUNNEL
+        self.status = 101
+        self.deadline = NEVER
+        if self.cold:
+            self._observe_cold_start()
+        client = self.downstream.detach(
+            b"".join(
+                (
+                    head.status_line,
+                    *head.fields,
+                    b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % token,
+                    rest,
+                )
+            )
+        )
+        self.sent += len(rest)
+        behind = self.tunnel_data()
+        self.received += len(behind)
+        tunnel.join(client, upstream.detach(), behind, self._tunnel_closed)
+
+    def upstream_broken(self, detail: str) -> None:
+        """What the instance sent makes no message: nothing more of it is believed."""
+        if self._stage is Stage.OVER:
+            return
+        self.plane.log_broken(self._throttler, self._slot, detail)
+        if self._response_done:
+            # The client's answer is whole; only the connection is spoilt.
+            self._flush_out()
+            self._finish(reusable=False)
+        else:
+            self._fail(reply.BAD_RESPONSE)
+
+    def upstream_lost(self, clean: bool) -> None:
+        upstream, self._upstream, self._wire = self._upstream, None, None
+        if self._stage is Stage.OVER:
+            return
+        response = self._response
+        if response is not None:
+            if response.framing is Framing.UNTIL_CLOSE and clean:
+                self._response_done = self._request_done = True
+                if not self._close_framed:
+                    self._out.append(b"0\r\n\r\n")
+                self.response_flush()
+            else:
+                self._fail(reply.UPSTREAM_FAILED)
+            return
+        unread = upstream is not None and upstream.reused and upstream.discarded
+        if unread and self._replayable and self.head.method in _IDEMPOTENT:
+            self._try_again()
+        else:
+            self._fail(reply.UPSTREAM_FAILED)
+
+    def upstream_paused(self, paused: bool) -> None:
+        self.downstream.hold_reading(paused)
+
+    # Called by the sweep
+
+    def check(self, now: float) -> None:
+        """A deadline of this exchange has passed."""
+        if self._stage is Stage.WAITING:
+            assert self._throttler is not None
+            if now >= self.started + self._throttler.template.queue.timeout:
+                warm = bool(self._throttler.slots)
+                self._fail(reply.QUEUE_TIMEOUT if warm else reply.COLD_START_TIMEOUT)
+            else:
+                self._fail(reply.REQUEST_TIMEOUT)
+        elif self._stage in (Stage.PLACED, Stage.SENT):
+            self._fail(reply.RESPONSE_TIMEOUT)
+        else:
+            self._fail(reply.REQUEST_TIMEOUT)
+
+    # Private: towards the instance
+
+    def _place(self, slot: Slot, now: float) -> None:
+        assert self._throttler is not None
+        template = self._throttler.template
+        self._stage = Stage.PLACED
+        self._slot = slot
+        self.admitted_at = now
+        self.deadline = min(self.started + template.timeout, now + template.response_start_timeout)
+        upstream = slot.pool.take()
+        if upstream is not None:
+            self._dispatch(upstream)
+        else:
+            self._connecting = slot.pool.connect(self)
+
+    def _dispatch(self, upstream: Upstream) -> None:
+        """Write the head, with whatever of the body is here, at once."""
+        self._stage = Stage.SENT
+        self._upstream = upstream
+        wire = self._wire = upstream.begin(self)
+        message = self._request_lines()
+        if self._pending:
+            message += self._pending
+            # A small, whole body is kept: it can be written again if nobody read it.
+            if not self._request_done or self._pending_size > self.plane.limits.buffer:
+                self._pending = []
+                self._replayable = False
+        self.downstream.hold_reading(False)  # before the write, which may ask for the opposite
+        wire.write(b"".join(message))
+        if self.downstream.write_paused:
+            wire.pause_reading()
+
+    def _send(self, framed: bytes, size: int) -> None:
+        if self._stage is Stage.OVER:
+            return
+        if self._wire is not None:
+            self._replayable = False
+            self._wire.write(framed)
+        else:
+            self._pending.append(framed)
+            self._pending_size += size
+
+    def _request_lines(self) -> list[bytes]:
+        head, plane = self.head, self.plane
+        lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
+        lines += head.fields
+        if head.framing is Framing.LENGTH:
+            lines.append(b"Content-Length: %d\r\n" % head.length)
+        elif head.framing is Framing.CHUNKED:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        if head.expect_continue:
+            lines.append(b"Expect: 100-continue\r\n")
+        if head.upgrade is not None:
+            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+        if not (head.has_request_id and head.has_traceparent):
+            ident = b"%048x" % plane.random_bits(192)
+            if not head.has_request_id:
+                self.request_id = ident[:32]
+                lines += (b"X-Request-Id: ", self.request_id, b"\r\n")
+            if not head.has_traceparent:
+                lines += (b"traceparent: 00-", ident[:32], b"-", ident[32:], b"-00\r\n")
+        lines.append(self.downstream.forwarded(head.host))
+        return lines
+
+    def _try_elsewhere(self, otherwise: Reply) -> None:
+        """Nothing was written: another instance may have the request."""
+        assert self._throttler is not None
+        assert self._slot is not None
+        slot, self._attempts = self._slot, self._attempts + 1
+        template = self._throttler.template
+        if self._attempts >= _MAX_ATTEMPTS:
+            self._fail(otherwise)
+            return
+        self._stage, self._slot = Stage.WAITING, None
+        self.deadline = self.started + template.timeout
+        if not self._throttler.try_elsewhere(self, slot):
+            self._stage, self._slot = Stage.PLACED, slot
+            self._fail(otherwise)
+
+    def _try_again(self) -> None:
+        """What was written went to a connection already closed: use a fresh one."""
+        assert self._slot is not None
+        self._stage = Stage.PLACED
+        self._connecting = self._slot.pool.connect(self)
+
+    # Private: towards the client
+
+    def _render(self, head: ResponseHead) -> bytes:
+        lines = [head.status_line, *head.fields]
+        if head.framing is Framing.LENGTH:
+            lines.append(b"Content-Length: %d\r\n" % head.length)
+        elif head.framing is not Framing.NONE:
+            if self.head.version == "1.1":
+                lines.append(b"Transfer-Encoding: chunked\r\n")
+            else:
+                self._close_framed = True
+                self._keep_alive = False
+        if not head.has_date:
+            lines.append(b"Date: %b\r\n" % self.plane.date())
+        if self.plane.draining:
+            self._keep_alive = False
+        if not self._keep_alive:
+            lines.append(b"Connection: close\r\n")
+        elif self.head.version == "1.0":
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _answer(self, answer: Reply) -> None:
+        """An answer of our own, in place of an instance's."""
+        plane = self.plane
+        self.status, self.reason = answer.status, answer.reason
+        if not self._request_done or plane.draining:
+            self._keep_alive = False
+        plane.count_rejected(self._throttler, answer.reason)
+        self.downstream.write(
+            reply.render(
+                answer,
+                head_only=self.head.method == b"HEAD",
+                close=not self._keep_alive,
+                date=plane.date(),
+            )
+        )
+        self._finish(reusable=False)
+
+    def _fail(self, answer: Reply) -> None:
+        """End it from any stage: with a reply while that is possible, else by a visible cut."""
+        if self._stage is Stage.OVER:
+            return
+        if self._response is None and self._stage is not Stage.TUNNEL:
+            self._answer(answer)
+            return
+        self.reason = answer.reason
+        self._flush_out()
+        self._keep_alive = False
+        self.downstream.cut(reset=self._close_framed)
+        self._finish(reusable=False)
+
+    def _flush_out(self) -> None:
+        if self._out:
+            self.downstream.write(b"".join(self._out))
+            self._out.clear()
+
+    def _tunnel_closed(self, received: int, sent: int) -> None:
+        self.received += received
+        self.sent += sent
+        self._upstream = self._wire = None
+        self._finish(reusable=False)
+
+    def _observe_cold_start(self) -> None:
+        assert self._throttler is not None
+        self._throttler.counters.cold_starts.observe(self.plane.clock() - self.started)
+
+    def _finish(self, *, reusable: bool) -> None:
+        """The one way out: connection, slot and place are given back, and it is counted."""
+        stage, self._stage = self._stage, Stage.OVER
+        now = self.plane.clock()
+        self.deadline = NEVER
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        upstream = self._upstream
+        if upstream is not None:
+            if reusable and self.downstream.write_paused:
+                self.client_paused(False)
+            upstream.release(reusable, now)
+            self._upstream = self._wire = None
+        throttler = self._throttler
+        if throttler is not None:
+            if stage is Stage.WAITING:
+                throttler.leave(self, now)
+            elif self._slot is not None:
+                throttler.release(self._slot, now)
+            self._count(throttler, now)
+        access = self.plane.access
+        if access is not None:
+            access.record(self, throttler, self._slot, now)
+        self.downstream.exchange_over(self, self._keep_alive, now)
+
+    def _count(self, throttler: Throttler, now: float) -> None:
+        counters = throttler.counters
+        method = self.head.method
+        key = (method if method in _KNOWN_METHODS else b"_OTHER", self.status)
+        histogram = counters.durations.get(key)
+        if histogram is None:
+            histogram = counters.durations[key] = Histogram()
+        histogram.observe(now - self.started)
+        counters.received += self.received
+        counters.sent += self.sent

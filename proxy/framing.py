@@ -1,0 +1,371 @@
+"""What a message head means: its framing, its connection rules, what is forwarded.
+
+The one place that decides where a message ends. Pure: from a parsed head to a
+decision, or to the error that refuses the message. A head is forwarded only
+in the one unambiguous form written here; Content-Length and Transfer-Encoding
+are never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Framing(IntEnum):
+    """How the end of a body is known (RFC 9112 §6.3)."""
+
+    NONE = 0
+    LENGTH = 1
+    CHUNKED = 2
+    UNTIL_CLOSE = 3  # responses only
+
+
+class BadRequest(Exception):
+    """The client's message is refused; ``status`` and ``reason`` name the reply."""
+
+    def __init__(self, detail: str, status: int = 400, reason: str = "bad_request") -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+
+
+class BadResponse(Exception):
+    """The instance's message cannot be forwarded in one unambiguous form."""
+
+
+class RequestHead:
+    """One request head, decided."""
+
+    __slots__ = (
+        "expect_continue",
+        "fields",
+        "framing",
+        "has_request_id",
+        "has_traceparent",
+        "host",
+        "keep_alive",
+        "length",
+        "method",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(self, method: bytes, target: bytes, version: str) -> None:
+        self.method = method
+        self.target = target  # origin-form or asterisk-form, as it will be sent
+        self.version = version
+        self.host = b""
+        self.fields: list[bytes] = []  # name, ": ", value, CRLF, name, ... as they came
+        self.framing = Framing.NONE
+        self.length = 0
+        self.keep_alive = True
+        self.expect_continue = False
+        self.upgrade: bytes | None = None  # the Upgrade value of a request that may become a tunnel
+        self.has_request_id = False
+        self.has_traceparent = False
+
+
+class ResponseHead:
+    """One response head, decided."""
+
+    __slots__ = ("fields", "framing", "has_date", "length", "reusable", "status", "status_line")
+
+    def __init__(self, status: int, status_line: bytes) -> None:
+        self.status = status
+        self.status_line = status_line
+        self.fields: list[bytes] = []
+        self.framing = Framing.NONE
+        self.length = 0
+        self.reusable = True  # the instance keeps the connection open after this message
+        self.has_date = False
+
+
+# Fields that are about this connection only, or that this proxy writes itself.
+# RFC 9110 §7.6.1; Proxy-Connection and Keep-Alive are its named relics.
+_CONNECTION: Final = b"connection"
+_HOP_BY_HOP: Final = frozenset(
+    (b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", _CONNECTION)
+)
+_OURS: Final = frozenset(
+    (
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+    )
+)
+_REQUEST_SPECIAL: Final = (
+    _HOP_BY_HOP
+    | _OURS
+    | frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent"))
+)
+_RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
+
+# A trailer must not change how its message was framed, routed or authorised
+# (RFC 9110 §6.5.1).
+FORBIDDEN_TRAILERS: Final = (
+    _HOP_BY_HOP
+    | _OURS
+    | frozenset(
+        (
+            b"authorization",
+            b"cache-control",
+            b"content-encoding",
+            b"content-length",
+            b"content-range",
+            b"content-type",
+            b"cookie",
+            b"expect",
+            b"host",
+            b"max-forwards",
+            b"proxy-authenticate",
+            b"proxy-authorization",
+            b"range",
+            b"set-cookie",
+            b"trailer",
+            b"www-authenticate",
+        )
+    )
+)
+
+_HOST_BYTES: Final = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=%:[]"
+)
+MAX_LENGTH: Final = 2**63 - 1
+
+
+def request_head(
+    method: bytes, target: bytes, version: str, headers: Headers, may_upgrade: bool
+) -> RequestHead:
+    """Decide a request, or raise BadRequest.
+
+    ``may_upgrade`` is the parser's word that both Upgrade and the matching
+    Connection option were there.
+    """
+    if version not in ("1.1", "1.0"):
+        raise BadRequest(f"HTTP/{version} is not served here", 505, "version_not_supported")
+    head = RequestHead(method, target, version)
+    fields = head.fields
+    hosts: list[bytes] = []
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    options: list[bytes] = []
+    upgrade: list[bytes] = []
+    special = _REQUEST_SPECIAL
+
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in special:
+            fields += (name, b": ", value, b"\r\n")
+        elif lower == b"host":
+            hosts.append(value)
+        elif lower == b"content-length":
+            lengths.append(value)
+        elif lower == b"transfer-encoding":
+            codings.append(value)
+        elif lower == _CONNECTION:
+            options.append(value)
+        elif lower == b"upgrade":
+            upgrade.append(value)
+        elif lower == b"expect":
+            if value.lower() != b"100-continue":
+                raise BadRequest("this expectation cannot be met", 417, "expectation_failed")
+            head.expect_continue = version == "1.1"  # RFC 9110 §10.1.1: ignored from HTTP/1.0
+        elif lower == b"x-request-id":
+            head.has_request_id = True
+            fields += (name, b": ", value, b"\r\n")
+        elif lower == b"traceparent":
+            head.has_traceparent = True
+            fields += (name, b": ", value, b"\r\n")
+
+    _decide_host(head, hosts)
+    _decide_request_framing(head, lengths, codings)
+    if options:
+        named = _nominated(options)
+        head.keep_alive = b"close" not in named if version == "1.1" else b"keep-alive" in named
+        head.fields = _without(fields, named)
+        head.has_request_id &= b"x-request-id" not in named
+        head.has_traceparent &= b"traceparent" not in named
+    elif version == "1.0":
+        head.keep_alive = False
+    if may_upgrade and upgrade and version == "1.1" and head.framing is Framing.NONE:
+        token = upgrade[0].lower()
+        # h2c asks to go on in HTTP/2, which is not spoken here: ignoring the
+        # field is the answer RFC 9110 §7.8 provides for.
+        if len(upgrade) == 1 and b"," not in token and not token.startswith(b"h2"):
+            head.upgrade = upgrade[0]
+    return head
+
+
+def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
+    if len(hosts) > 1:
+        raise BadRequest("more than one Host field")  # RFC 9112 §3.2
+    if not hosts and head.version == "1.1":
+        raise BadRequest("a Host field is required")
+    host = hosts[0] if hosts else b""
+    if not _HOST_BYTES.issuperset(host) or b"," in host:
+        raise BadRequest("the Host field is not a host name")
+    target = head.target
+    if target[:1] != b"/":
+        if head.method == b"CONNECT":
+            raise BadRequest("CONNECT is not served here", 501, "method_not_implemented")
+        if target == b"*":
+            if head.method != b"OPTIONS":
+                raise BadRequest("only OPTIONS may ask for *")
+        else:
+            # RFC 9112 §3.2.2: in absolute-form the target's authority counts, not Host.
+            host, head.target = _absolute_form(target)
+    if not host:
+        raise BadRequest("the Host field is empty")
+    head.host = host
+
+
+def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        raise BadRequest("the request target is neither a path nor an http URI")
+    end = len(rest)
+    for delimiter in b"/?#":
+        at = rest.find(delimiter)
+        if at >= 0:
+            end = min(end, at)
+    authority, path = rest[:end], rest[end:]
+    if not authority or not _HOST_BYTES.issuperset(authority):
+        raise BadRequest("the request target has no valid authority")
+    if path[:1] != b"/":
+        path = b"/" + path
+    return authority, path
+
+
+def _decide_request_framing(head: RequestHead, lengths: list[bytes], codings: list[bytes]) -> None:
+    if codings:
+        # RFC 9112 §6.1, §6.3: both together, an HTTP/1.0 sender, or any coding
+        # that does not end in one chunked is how requests are smuggled.
+        if lengths:
+            raise BadRequest("both Content-Length and Transfer-Encoding")
+        if head.version != "1.1":
+            raise BadRequest("Transfer-Encoding in an HTTP/1.0 request")
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise BadRequest("a transfer coding other than chunked", 501, "coding_not_implemented")
+        head.framing = Framing.CHUNKED
+    elif lengths:
+        head.length = _content_length(lengths, BadRequest)
+        # A length of zero is said aloud: a POST without any framing field is
+        # answered with 411 by some servers.
+        head.framing = Framing.LENGTH
+
+
+def _content_length(values: Sequence[bytes], error: type[Exception]) -> int:
+    value = values[0]
+    if len(values) > 1 or not value.isdigit() or len(value) > 19:
+        raise error("Content-Length is not one whole number")
+    length = int(value)
+    if length > MAX_LENGTH:
+        raise error("Content-Length is out of range")
+    return length
+
+
+def _nominated(options: list[bytes]) -> frozenset[bytes]:
+    """The options of all Connection fields, lower-cased (RFC 9110 §7.6.1)."""
+    if len(options) == 1:
+        usual = _USUAL_OPTIONS.get(options[0])
+        if usual is not None:
+            return usual
+    return frozenset(
+        option.strip(b" \t").lower() for value in options for option in value.split(b",")
+    )
+
+
+_USUAL_OPTIONS: Final = {
+    b"keep-alive": frozenset((b"keep-alive",)),
+    b"Keep-Alive": frozenset((b"keep-alive",)),
+    b"close": frozenset((b"close",)),
+    b"Upgrade": frozenset((b"upgrade",)),
+}
+# Names no field but the connection's own.
+_HARMLESS_OPTIONS: Final = frozenset(_USUAL_OPTIONS.values())
+
+
+def _without(fields: list[bytes], named: frozenset[bytes]) -> list[bytes]:
+    """``fields`` less those that a Connection field nominated."""
+    if named in _HARMLESS_OPTIONS:
+        return fields
+    kept: list[bytes] = []
+    for at in range(0, len(fields), 4):
+        if fields[at].lower() not in named:
+            kept += fields[at : at + 4]
+    return kept
+
+
+def response_head(
+    request: RequestHead,
+    status: int,
+    phrase: bytes,
+    version: str,
+    headers: Headers,
+    persistent: bool,
+) -> ResponseHead:
+    """Decide a final response, or raise BadResponse.
+
+    ``persistent`` is the parser's word on the connection after this message.
+    """
+    if version not in ("1.1", "1.0"):
+        raise BadResponse(f"an answer in HTTP/{version}")
+    head = ResponseHead(status, b"HTTP/1.1 %d %b\r\n" % (status, phrase))
+    fields = head.fields
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    options: list[bytes] = []
+    special = _RESPONSE_SPECIAL
+
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in special:
+            fields += (name, b": ", value, b"\r\n")
+        elif lower == b"content-length":
+            lengths.append(value)
+        elif lower == b"date":
+            head.has_date = True
+            fields += (name, b": ", value, b"\r\n")
+        elif lower == b"transfer-encoding":
+            codings.append(value)
+        elif lower == _CONNECTION:
+            options.append(value)
+
+    if options:
+        head.fields = _without(fields, _nominated(options))
+    if codings and lengths:
+        raise BadResponse("both Content-Length and Transfer-Encoding")
+    if lengths:
+        head.length = _content_length(lengths, BadResponse)
+    head.reusable = persistent
+
+    # RFC 9112 §6.3, in its order.
+    if request.method == b"HEAD" or status in (204, 304):
+        head.framing = Framing.NONE
+        if lengths and status != 204:  # the length a GET would have had
+            head.fields += (b"Content-Length: %d\r\n" % head.length,)
+    elif codings:
+        if version != "1.1" or len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise BadResponse("a transfer coding other than chunked")
+        head.framing = Framing.CHUNKED
+    elif lengths:
+        head.framing = Framing.LENGTH
+    else:
+        head.framing = Framing.UNTIL_CLOSE
+        head.reusable = False
+    return head
+
+
+def trailer_fields(trailers: Headers) -> bytes:
+    """The trailers that may travel on, as they stand before the last CRLF."""
+    return b"".join(
+        b"%b: %b\r\n" % field for field in trailers if field[0].lower() not in FORBIDDEN_TRAILERS
+    )

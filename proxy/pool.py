@@ -1,0 +1,106 @@
+"""Keep-alive connections to one endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from wakeful.proxy.upstream import Upstream
+
+# Container addresses answer in well under a millisecond, or not at all.
+CONNECT_TIMEOUT = 5.0
+
+
+class Connecting(Protocol):
+    """A request that waits for a connection of its own."""
+
+    def connected(self, upstream: Upstream) -> None: ...
+    def connect_failed(self, error: OSError) -> None: ...
+
+
+class Pool:
+    """Idle connections, the latest used first; and the making of new ones."""
+
+    __slots__ = (
+        "_clock",
+        "_closed",
+        "_host",
+        "_idle",
+        "_loop",
+        "_port",
+        "_tasks",
+        "_watch",
+        "_watched",
+    )
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        watch: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._loop = loop
+        self._clock = clock
+        self._watch = watch  # told when something idles that close_idle must see to
+        self._idle: deque[Upstream] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._watched = False  # something sees to it that close_idle is called
+
+    def take(self) -> Upstream | None:
+        """An idle connection that is still open, as far as is known here."""
+        return self._idle.pop() if self._idle else None
+
+    def connect(self, waiter: Connecting) -> asyncio.Task[None]:
+        """Open a connection for ``waiter``; cancelling the task gives it up."""
+        task = self._loop.create_task(self._connect(waiter))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def give(self, upstream: Upstream, now: float) -> None:
+        """Take back a connection whose exchange ended cleanly."""
+        if self._closed:
+            upstream.close()
+            return
+        upstream.idle_since = now
+        self._idle.append(upstream)
+        if not self._watched:
+            self._watched = True
+            self._watch()
+
+    def lost(self, upstream: Upstream) -> None:
+        """An idle connection was closed by the other side."""
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+
+    def close_idle(self, before: float) -> bool:
+        """Close what has idled since ``before``; True while any are left."""
+        while self._idle and self._idle[0].idle_since < before:
+            self._idle.popleft().close()
+        self._watched = bool(self._idle)
+        return self._watched
+
+    def close(self) -> None:
+        """Idle connections close now, those in use when they are given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _connect(self, waiter: Connecting) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, upstream = await self._loop.create_connection(
+                    lambda: Upstream(self), self._host, self._port
+                )
+        except OSError as error:  # TimeoutError is one
+            waiter.connect_failed(error)
+        else:
+            waiter.connected(upstream)

@@ -1,0 +1,91 @@
+"""Every answer of wakeful's own: one table from a failure to its status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a client is told when no instance answers it.
+
+    ``retry_after`` is whole seconds. ``detail`` is one line of text for the
+    client: the cause, and never an instance's output.
+    """
+
+    status: int
+    reason: str
+    detail: str
+    retry_after: int | None = None
+
+
+NO_ROUTE: Final = Reply(404, "no_route", "no service answers for this host")
+QUEUE_FULL: Final = Reply(503, "queue_full", "too many requests are waiting for this service", 1)
+SHUTTING_DOWN: Final = Reply(503, "shutting_down", "wakeful is stopping", 1)
+QUEUE_TIMEOUT: Final = Reply(504, "queue_timeout", "no instance had room in time")
+COLD_START_TIMEOUT: Final = Reply(504, "cold_start_timeout", "no instance was ready in time")
+RESPONSE_TIMEOUT: Final = Reply(504, "response_timeout", "the instance did not answer in time")
+REQUEST_TIMEOUT: Final = Reply(504, "request_timeout", "the request took too long")
+UPSTREAM_FAILED: Final = Reply(502, "upstream_failed", "the instance broke the exchange")
+UPSTREAM_UNREACHABLE: Final = Reply(502, "upstream_unreachable", "no instance could be reached")
+BAD_RESPONSE: Final = Reply(502, "bad_response", "the instance's answer was malformed")
+BODY_TOO_LARGE: Final = Reply(413, "body_too_large", "the request's body is over the limit")
+URI_TOO_LONG: Final = Reply(414, "uri_too_long", "the request's target is over the limit")
+HEAD_TOO_LARGE: Final = Reply(431, "head_too_large", "the request's head is over the limit")
+HEAD_TIMEOUT: Final = Reply(408, "head_timeout", "the request's head did not arrive in time")
+
+
+def bad_request(detail: str, status: int = 400, reason: str = "bad_request") -> Reply:
+    return Reply(status, reason, detail)
+
+
+def start_failed(reason: str, detail: str, wait: float) -> Reply:
+    """No instance can be had; ``wait`` is the seconds until the next try."""
+    return Reply(503, reason, detail, max(1, round(wait)))
+
+
+class DateField:
+    """The Date field's value, made anew once a second (RFC 9110 §6.6.1)."""
+
+    __slots__ = ("_second", "_value")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._value = b""
+
+    def at(self, unix: float) -> bytes:
+        second = int(unix)
+        if second != self._second:
+            self._second = second
+            self._value = formatdate(second, usegmt=True).encode("ascii")
+        return self._value
+
+
+def render(reply: Reply, *, head_only: bool, close: bool, date: bytes) -> bytes:
+    """The whole message, head and body."""
+    body = reply.detail.encode("utf-8", "replace") + b"\n"
+    retry = b"" if reply.retry_after is None else b"Retry-After: %d\r\n" % reply.retry_after
+    head = (
+        b"HTTP/1.1 %d %b\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: %d\r\n"
+        b"Date: %b\r\n"
+        b"X-Wakeful-Reason: %b\r\n%b%b\r\n"
+        % (
+            reply.status,
+            _phrase(reply.status),
+            len(body),
+            date,
+            reply.reason.encode("ascii"),
+            retry,
+            b"Connection: close\r\n" if close else b"",
+        )
+    )
+    return head if head_only else head + body
+
+
+def _phrase(status: int) -> bytes:
+    return HTTPStatus(status).phrase.encode("ascii")

@@ -1,0 +1,46 @@
+"""From a Host field to a service: an immutable table, replaced whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+# Host is the client's to choose, so what is remembered of it is bounded.
+_REMEMBERED: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[T]):
+    """Where a service's requests go; shares are percents that sum to 100."""
+
+    service: str
+    shares: Sequence[tuple[int, T]]
+
+
+class RouteTable(Generic[T]):
+    """Host names to routes. One dict look-up, however many services there are."""
+
+    def __init__(self, routes: Mapping[str, Route[T]]) -> None:
+        self._routes = {host.encode("ascii"): route for host, route in routes.items()}
+        self._seen: dict[bytes, Route[T]] = {}
+
+    def match(self, host: bytes) -> Route[T] | None:
+        """The route of a Host field's value as it came: any case, with or without a port."""
+        route = self._seen.get(host)
+        if route is None:
+            route = self._routes.get(host_name(host))
+            if route is not None and len(self._seen) < _REMEMBERED:
+                self._seen[host] = route
+        return route
+
+
+def host_name(host: bytes) -> bytes:
+    """The name in a Host field: lower case, no port, no final dot."""
+    name = host.lower()
+    if name[:1] == b"[":
+        return name[: name.find(b"]") + 1]
+    name, _, _ = name.partition(b":")
+    return name[:-1] if name[-1:] == b"." else name

@@ -1,0 +1,223 @@
+"""The data plane: the listener, the routes, and one throttler per revision."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from wakeful.config.model import HostPort, Revision
+from wakeful.events import Backends, Endpoint, Sample
+from wakeful.proxy.access import AccessLog
+from wakeful.proxy.downstream import Downstream
+from wakeful.proxy.pool import Pool
+from wakeful.proxy.reply import DateField
+from wakeful.proxy.router import Route, RouteTable
+from wakeful.proxy.throttler import Signals, Slot, Throttler
+
+log = logging.getLogger("wakeful.proxy")
+
+_SWEEP_SECONDS = 0.25
+_BACKLOG = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a client may make the proxy hold; bytes and seconds."""
+
+    target: int = 16 * 1024
+    head: int = 64 * 1024
+    fields: int = 128
+    body: int = 2**63 - 1
+    buffer: int = 64 * 1024  # of a body, while nothing takes it
+    head_timeout: float = 10.0
+    idle_timeout: float = 75.0
+    linger: float = 2.0
+    pool_idle: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTo:
+    """One service's hosts, and the revisions its requests go to, in percent."""
+
+    service: str
+    hosts: tuple[str, ...]
+    shares: tuple[tuple[int, Revision], ...]
+
+
+class DataPlane:
+    """Serves HTTP/1.1 until it is told to drain."""
+
+    def __init__(
+        self,
+        signals: Signals,
+        *,
+        access: AccessLog | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.clock = clock
+        self.access = access
+        self.routes: RouteTable[Throttler] = RouteTable({})
+        self.throttlers: dict[str, Throttler] = {}
+        self.connections: set[Downstream] = set()
+        self.draining = False
+        self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
+        self.random_bits = random.getrandbits
+        self.randrange = random.randrange
+        self._signals = signals
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None
+        self._awake: set[Throttler] = set()
+        self._idling: set[Throttler] = set()  # may hold idle upstream connections
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._date = DateField()
+
+    # Called by the application
+
+    async def listen(self, address: HostPort) -> None:
+        """Raises OSError when the address cannot be had."""
+        self._server = await self._loop.create_server(
+            lambda: Downstream(self), address.host or None, address.port, backlog=_BACKLOG
+        )
+
+    @property
+    def port(self) -> int:
+        """Where it listens in the end, also when port 0 was asked for."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def route(self, routes: Iterable[RouteTo]) -> None:
+        """Replace the whole table; revisions without a route go on until ``forget``."""
+        table: dict[str, Route[Throttler]] = {}
+        for to in routes:
+            shares = tuple((percent, self._throttler(rev)) for percent, rev in to.shares)
+            table |= dict.fromkeys(to.hosts, Route(to.service, shares))
+        self.routes = RouteTable(table)
+
+    def publish(self, revision: str, backends: Backends) -> None:
+        throttler = self.throttlers.get(revision)
+        if throttler is not None:
+            throttler.publish(backends)
+
+    def samples(self, now: float) -> Mapping[str, Sample]:
+        """Since the last call, of every revision that had or has requests."""
+        samples: dict[str, Sample] = {}
+        for throttler in list(self._awake):
+            sample = samples[throttler.name] = throttler.sample(now)
+            if not sample.requests and not throttler.stats.in_hand:
+                throttler.awake = False
+                self._awake.discard(throttler)
+        return samples
+
+    def in_hand(self, revision: str | None = None) -> int:
+        """Requests that were accepted and not answered in full, tunnels included."""
+        if revision is not None:
+            throttler = self.throttlers.get(revision)
+            return throttler.stats.in_hand if throttler else 0
+        return sum(throttler.stats.in_hand for throttler in self._awake)
+
+    def forget(self, revision: str) -> None:
+        """Drop a revision that has no route and nothing in hand."""
+        throttler = self.throttlers.pop(revision, None)
+        if throttler is not None:
+            throttler.publish(Backends())
+            self._awake.discard(throttler)
+            self._idling.discard(throttler)
+
+    async def drain(self) -> None:
+        """Accept nothing new and finish what is here; cancel it to stop waiting."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        while self.connections or self.in_hand():  # noqa: ASYNC110 - nothing counts both
+            await asyncio.sleep(0.02)
+
+    def close(self) -> None:
+        """Cut whatever is left."""
+        for connection in list(self.connections):
+            connection.cut(reset=True)
+        for throttler in self.throttlers.values():
+            throttler.close_idle(float("inf"))
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        if self.access is not None:
+            self.access.close()
+
+    # Called on the path of a request
+
+    def connected(self, connection: Downstream) -> None:
+        self.connections.add(connection)
+        self._watch()
+
+    def wake(self, throttler: Throttler, now: float) -> None:
+        throttler.awake = True
+        throttler.stats.rest(now)
+        self._awake.add(throttler)
+
+    def date(self) -> bytes:
+        return self._date.at(time.time())
+
+    def count_rejected(self, throttler: Throttler | None, reason: str) -> None:
+        counts = self.unrouted if throttler is None else throttler.counters.rejected
+        counts[reason] = counts.get(reason, 0) + 1
+
+    def log_broken(self, throttler: Throttler | None, slot: Slot | None, detail: str) -> None:
+        log.warning(
+            "%s: malformed answer from %s: %s",
+            throttler.name if throttler else "?",
+            slot.endpoint.instance if slot else "?",
+            detail,
+        )
+
+    # Private
+
+    def _throttler(self, revision: Revision) -> Throttler:
+        throttler = self.throttlers.get(revision.name)
+        if throttler is None:
+            throttler = self.throttlers[revision.name] = Throttler(
+                revision,
+                self._signals,
+                now=self.clock(),
+                new_pool=lambda endpoint: self._pool(revision.name, endpoint),
+                randrange=self.randrange,
+                call_later=self._loop.call_later,
+                clock=self.clock,
+            )
+        return throttler
+
+    def _pool(self, revision: str, endpoint: Endpoint) -> Pool:
+        return Pool(
+            endpoint.host,
+            endpoint.port,
+            loop=self._loop,
+            clock=self.clock,
+            watch=lambda: self._idles(revision),
+        )
+
+    def _idles(self, revision: str) -> None:
+        throttler = self.throttlers.get(revision)
+        if throttler is not None:
+            self._idling.add(throttler)
+            self._watch()
+
+    def _watch(self) -> None:
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """One coarse timer for every deadline; it rests when there is nothing to watch."""
+        self._sweeping = None
+        now = self.clock()
+        for connection in list(self.connections):
+            connection.check(now)
+        before = now - self.limits.pool_idle
+        self._idling = {one for one in self._idling if one.close_idle(before)}
+        if self.connections or self._idling:
+            self._watch()

@@ -1,0 +1,252 @@
+"""One revision's door: its slots, its queue, and what it counts.
+
+Owns Breaker, slots and counters of a revision. Everything that takes or gives
+back a place in an instance goes through here; endpoints come from outside,
+published whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from wakeful.config.model import Revision
+from wakeful.events import Backends, Endpoint, Load, Outage, Sample
+from wakeful.metrics import COLD_START_BOUNDS, Histogram
+from wakeful.proxy import reply
+from wakeful.proxy.balancer import Policy, policy_for
+from wakeful.proxy.breaker import UNLIMITED, Breaker, QueueFull
+from wakeful.proxy.pool import Pool
+from wakeful.proxy.stats import RequestStats
+
+
+class Slot:
+    """One instance as the proxy sees it: what is in it, and the connections to it."""
+
+    __slots__ = ("active", "endpoint", "pool", "retired")
+
+    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
+        self.endpoint = endpoint
+        self.pool = pool
+        self.active = 0
+        self.retired = False  # out of balancing; finishes what it has
+
+
+class Refused(Exception):
+    """No place, and no sense in waiting for one."""
+
+    def __init__(self, answer: reply.Reply) -> None:
+        super().__init__(answer.detail)
+        self.answer = answer
+
+
+class Waiter(Protocol):
+    """A request that asked for a place."""
+
+    def admitted(self, slot: Slot) -> None:
+        """The place is taken. Must not release it before it returns."""
+
+    def refused(self, answer: reply.Reply) -> None: ...
+
+
+class Signals(Protocol):
+    """What the proxy tells the scaler at the moment it happens."""
+
+    def demand(self, revision: str, load: Load) -> None: ...
+    def drained(self, revision: str, instance: str) -> None: ...
+
+
+class Counters:
+    """Plain counts of one revision, read at a scrape."""
+
+    __slots__ = ("cold_starts", "durations", "received", "rejected", "retries", "sent", "waits")
+
+    def __init__(self) -> None:
+        self.durations: dict[tuple[bytes, int], Histogram] = {}
+        self.rejected: dict[str, int] = {}
+        self.cold_starts = Histogram(COLD_START_BOUNDS)
+        self.waits = Histogram()
+        self.received = 0
+        self.sent = 0
+        self.retries = 0
+
+
+class Throttler:
+    """Places requests of one revision, in order, within its limits."""
+
+    # How long an instance that refused a connection is left alone: its exit is
+    # usually known within this time, and then it is gone for good.
+    SUSPECT_SECONDS = 0.25
+
+    def __init__(
+        self,
+        revision: Revision,
+        signals: Signals,
+        *,
+        now: float,
+        new_pool: Callable[[Endpoint], Pool],
+        randrange: Callable[[int], int],
+        call_later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float],
+    ) -> None:
+        template = revision.template
+        self.revision = revision
+        self.name = revision.name
+        self.service = revision.service
+        self.template = template
+        self.fixed = bool(template.upstreams)
+        self.limit = template.concurrency or UNLIMITED
+        self.slots: tuple[Slot, ...] = ()
+        self.outage: Outage | None = None
+        self.breaker: Breaker[Waiter] = Breaker(template.queue.limit)
+        self.stats = RequestStats(now)
+        self.counters = Counters()
+        self.awake = False  # its samples are being read
+        self._policy: Policy[Slot] = policy_for(template.concurrency, randrange)
+        self._retired: dict[str, Slot] = {}
+        self._suspects: set[Slot] = set()
+        self._signals = signals
+        self._new_pool = new_pool
+        self._call_later = call_later
+        self._clock = clock
+
+    # Called by an exchange
+
+    def acquire(self, waiter: Waiter, now: float) -> Slot | None:
+        """A place at once, or None and a turn in the queue. Raises Refused."""
+        self.stats.arrive(now)
+        if self.breaker.try_acquire():
+            return self._place()
+        outage = self.outage
+        if outage is not None and not self.slots and now < outage.until:
+            self.stats.leave(now)
+            raise Refused(reply.start_failed(outage.reason, outage.detail, outage.until - now))
+        try:
+            self.breaker.wait(waiter)
+        except QueueFull:
+            self.stats.leave(now)
+            self._signals.demand(self.name, self.load())
+            raise Refused(reply.QUEUE_FULL) from None
+        self._signals.demand(self.name, self.load())
+        return None
+
+    def release(self, slot: Slot, now: float) -> None:
+        """Give a place back; whoever waits longest gets it."""
+        self.stats.leave(now)
+        slot.active -= 1
+        if slot.retired or self._suspects:
+            self.breaker.capacity = self._capacity()
+        admitted = self.breaker.release()
+        if admitted:
+            self._admit(admitted)
+        if slot.retired:
+            self._report_drained(slot)
+
+    def leave(self, waiter: Waiter, now: float) -> None:
+        """A request stops waiting before its turn."""
+        self.stats.leave(now)
+        self.breaker.leave(waiter)
+
+    def try_elsewhere(self, waiter: Waiter, slot: Slot) -> bool:
+        """Nothing of the request reached ``slot``: find it another place, first in line.
+
+        False when there is nowhere else to go; the place is still held then.
+        """
+        if self.fixed and len(self.slots) <= 1:
+            return False
+        self.counters.retries += 1
+        slot.active -= 1
+        self._suspect(slot)
+        self.breaker.release_to_front(waiter)
+        self._admit(self.breaker.resize(self._capacity()))
+        self._report_drained(slot)
+        return True
+
+    # Called by the data plane
+
+    def publish(self, backends: Backends) -> None:
+        """Take over what may be used from now on; the rest finishes and is drained."""
+        self.outage = backends.outage
+        gone = {slot.endpoint.instance: slot for slot in self.slots}
+        gone |= {slot.endpoint.instance: slot for slot in self._suspects}
+        slots: list[Slot] = []
+        for endpoint in backends.endpoints:
+            slot = gone.pop(endpoint.instance, None)
+            if slot is None:
+                slots.append(Slot(endpoint, self._new_pool(endpoint)))
+            elif slot not in self._suspects:
+                slots.append(slot)
+        self.slots = tuple(slots)
+        for slot in gone.values():
+            slot.retired = True
+            slot.pool.close()
+            self._suspects.discard(slot)
+            self._retired[slot.endpoint.instance] = slot
+        self._admit(self.breaker.resize(self._capacity()))
+        if self.outage is not None and not self.slots and not self._suspects:
+            self._turn_away(self.outage)
+        for slot in gone.values():
+            self._report_drained(slot)
+
+    def sample(self, now: float) -> Sample:
+        """The traffic since the last sample."""
+        average, arrived = self.stats.report(now)
+        return Sample(average, arrived, self.load())
+
+    def load(self) -> Load:
+        busy = tuple((slot.endpoint.instance, slot.active) for slot in self.slots if slot.active)
+        return Load(self.breaker.active, self.breaker.waiting, busy)
+
+    def close_idle(self, before: float) -> bool:
+        """Close connections that have idled since ``before``; True while any are left."""
+        left = False
+        for slot in self.slots:
+            left |= slot.pool.close_idle(before)
+        return left
+
+    # Private
+
+    def _place(self) -> Slot:
+        slot = self._policy(self.slots, self.limit)
+        if slot is None:
+            raise AssertionError("the breaker admitted a request that no slot has room for")
+        slot.active += 1
+        return slot
+
+    def _admit(self, waiters: Sequence[Waiter]) -> None:
+        # Placed first and told afterwards: what a waiter does must not see a
+        # slot that another admitted one is about to take.
+        for waiter, slot in [(waiter, self._place()) for waiter in waiters]:
+            waiter.admitted(slot)
+
+    def _capacity(self) -> int:
+        # What retired and suspect slots still hold counts as active, so it
+        # counts here too: it must not take places from the others.
+        held = sum(slot.active for slot in self._retired.values())
+        held += sum(slot.active for slot in self._suspects)
+        return self.limit * len(self.slots) + held
+
+    def _report_drained(self, slot: Slot) -> None:
+        if slot.retired and slot.active == 0:
+            del self._retired[slot.endpoint.instance]
+            self._signals.drained(self.name, slot.endpoint.instance)
+
+    def _suspect(self, slot: Slot) -> None:
+        if slot.retired or slot in self._suspects:
+            return
+        self._suspects.add(slot)
+        self.slots = tuple(other for other in self.slots if other is not slot)
+        self._call_later(self.SUSPECT_SECONDS, lambda: self._trust(slot))
+
+    def _trust(self, slot: Slot) -> None:
+        if slot in self._suspects:
+            self._suspects.discard(slot)
+            self.slots = (*self.slots, slot)
+            self._admit(self.breaker.resize(self._capacity()))
+
+    def _turn_away(self, outage: Outage) -> None:
+        now = self._clock()
+        answer = reply.start_failed(outage.reason, outage.detail, outage.until - now)
+        for waiter in self.breaker.turn_away():
+            self.stats.leave(now)
+            waiter.refused(answer)

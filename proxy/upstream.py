@@ -1,0 +1,210 @@
+"""A connection to an instance: turns its bytes into calls on one exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from wakeful.proxy.framing import Headers
+
+if TYPE_CHECKING:
+    from wakeful.proxy.pool import Pool
+
+_TCP_CLOSE = 7  # the state of a connection that was reset (linux/tcp_states.h)
+_MAX_HEAD = 256 * 1024
+
+
+class Answered(Protocol):
+    """The exchange a connection works for."""
+
+    @property
+    def answering(self) -> bool: ...
+    def interim_response(self, status: int, phrase: bytes, headers: Headers) -> None: ...
+    def response_head(
+        self, status: int, phrase: bytes, version: str, headers: Headers, persistent: bool
+    ) -> None: ...
+    def response_body(self, data: bytes) -> None: ...
+    def response_end(self, trailers: Headers) -> None: ...
+    def response_flush(self) -> None: ...
+    def switched(self, rest: bytes) -> None: ...
+    def upstream_broken(self, detail: str) -> None: ...
+    def upstream_lost(self, clean: bool) -> None: ...
+    def upstream_paused(self, paused: bool) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """Belongs to its pool while idle, to one exchange while in use."""
+
+    __slots__ = (
+        "_fed",
+        "_headers",
+        "_in_body",
+        "_parser",
+        "_phrase",
+        "_pool",
+        "discarded",
+        "exchange",
+        "idle_since",
+        "reused",
+        "transport",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        # Per connection
+        self._pool = pool
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.transport: asyncio.Transport | None = None
+        self.idle_since = 0.0
+        self.reused = False  # has answered a request before
+        self.discarded = False  # the other side threw away what was sent last, unread
+        # Per exchange
+        self.exchange: Answered | None = None
+        self._phrase = b""
+        self._headers: Headers = []
+        self._fed = 0  # bytes read with no response head in them yet
+        self._in_body = False
+
+    def begin(self, exchange: Answered) -> asyncio.Transport:
+        self.exchange = exchange
+        self._fed = 0
+        assert self.transport is not None
+        return self.transport
+
+    def release(self, reusable: bool, now: float) -> None:
+        """The exchange is over: back to the pool, or closed."""
+        self.exchange = None
+        transport = self.transport
+        if reusable and transport is not None and not transport.is_closing():
+            self.reused = True
+            self._pool.give(self, now)
+        else:
+            self.abort()
+
+    def expect_no_body(self) -> None:
+        """The message ended with its head although its fields announce a body (HEAD)."""
+        self._parser = httptools.HttpResponseParser(self)
+
+    def take_headers(self) -> Headers:
+        """The fields of the 101 that was just parsed."""
+        headers, self._headers = self._headers, []
+        return headers
+
+    def detach(self) -> asyncio.Transport:
+        """Leave the transport to a tunnel."""
+        self.exchange = None
+        self._parser = None
+        assert self.transport is not None
+        return self.transport
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Cut at once: the instance learns that nobody waits for its answer."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # Called by the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        parser = self._parser
+        if exchange is None or parser is None:
+            self.abort()  # bytes that nobody asked for: what follows cannot be trusted
+            return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            exchange.switched(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            # A HEAD answer replaces its parser when it ends; what a dead
+            # parser still says about the rest of the bytes is not about it.
+            if self.exchange is exchange:
+                exchange.upstream_broken(str(error) or type(error).__name__)
+        if self.exchange is exchange:
+            if not exchange.answering:
+                self._fed += len(data)
+                if self._fed > _MAX_HEAD:
+                    exchange.upstream_broken("the head of the answer is too large")
+                return
+            exchange.response_flush()
+
+    def eof_received(self) -> None:
+        # A connection that the instance had closed before the request was
+        # written: its kernel answered with a reset behind the end-of-file.
+        self.discarded = self._tcp_state() == _TCP_CLOSE
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._parser = None  # breaks the cycle of bound methods
+        self.discarded |= isinstance(exc, (ConnectionResetError, BrokenPipeError))
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            self._pool.lost(self)
+        else:
+            exchange.upstream_lost(exc is None)
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_paused(True)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_paused(False)
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        self._phrase = b""
+        self._headers = []
+        self._in_body = False
+
+    def on_status(self, phrase: bytes) -> None:
+        self._phrase += phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        exchange, parser = self.exchange, self._parser
+        if exchange is None or parser is None:
+            return
+        status = parser.get_status_code()
+        headers = self._headers
+        if 100 <= status < 200:
+            if status != 101:
+                exchange.interim_response(status, self._phrase, headers)
+            return
+        self._headers = []  # what follows are trailers
+        self._in_body = True
+        exchange.response_head(
+            status, self._phrase, parser.get_http_version(), headers, parser.should_keep_alive()
+        )
+
+    def on_body(self, data: bytes) -> None:
+        if self.exchange is not None:
+            self.exchange.response_body(data)
+
+    def on_message_complete(self) -> None:
+        if self._in_body and self.exchange is not None:
+            self._in_body = False
+            self.exchange.response_end(self._headers)
+
+    # Private
+
+    def _tcp_state(self) -> int | None:
+        """The kernel's state of this connection, where the platform tells it."""
+        sock = self.transport.get_extra_info("socket") if self.transport else None
+        if sock is None or not hasattr(socket, "TCP_INFO"):
+            return None
+        try:
+            return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
+        except OSError:
+            return None
