@@ -1,0 +1,101 @@
+"""The admin listener: Starlette and uvicorn on the proxy's loop, off the path of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from wakeful.config.model import HostPort
+
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # the signals are the application's
+
+
+class AdminServer:
+    """/healthz: the process answers. /readyz: it takes requests. /metrics: what it counts."""
+
+    def __init__(self, ready: Callable[[], bool], metrics: Callable[[], str]) -> None:
+        self._ready = ready
+        self._metrics = metrics
+        self._task: asyncio.Task[None] | None = None
+        self._server: _Server | None = None
+        self._socket: socket.socket | None = None
+
+    async def listen(self, address: HostPort) -> None:
+        """Raises OSError when the address cannot be had."""
+        self._socket = _bind(address)
+        app = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._scrape),
+            ]
+        )
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(
+            self._server.serve(sockets=[self._socket]), name="admin listener"
+        )
+        while not self._server.started:
+            if self._task.done():
+                raise OSError("the admin listener did not start")
+            await asyncio.sleep(0.005)
+
+    @property
+    def port(self) -> int:
+        assert self._socket is not None
+        return int(self._socket.getsockname()[1])
+
+    async def close(self) -> None:
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await asyncio.wait([self._task])
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _healthz(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, _: Request) -> Response:
+        if self._ready():
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse("not ready\n", status_code=503)
+
+    async def _scrape(self, _: Request) -> Response:
+        return Response(self._metrics(), headers={"content-type": _CONTENT_TYPE})
+
+
+def _bind(address: HostPort) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address.host, address.port))
+        sock.listen(128)
+    except BaseException:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,326 @@
+"""The composition root: puts the layers together and carries messages between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wakeful.admin.scrape import render
+from wakeful.admin.server import AdminServer
+from wakeful.config.diff import diff, fixed_changes
+from wakeful.config.fit import misfits
+from wakeful.config.load import ConfigError, Loaded, load
+from wakeful.config.model import AccessLogFormat, Config, HostPort, Revision, RuntimeKind, Service
+from wakeful.events import Backends, Endpoint, Load
+from wakeful.proxy.access import AccessLog
+from wakeful.proxy.server import DataPlane, RouteTo
+from wakeful.runtime.docker_engine import docker_answers
+from wakeful.runtime.driver import Driver, DriverError
+from wakeful.runtime.instance import Found
+from wakeful.runtime.probe import Probe
+from wakeful.runtime.process import ProcessDriver
+from wakeful.scaler.autoscaler import Autoscaler
+from wakeful.state import StateDirectory, StateError, default_directory
+
+log = logging.getLogger("wakeful")
+
+_PULSE = 1.0  # seconds between two samples of the traffic
+_SIMULTANEOUS_STARTS = 16
+_KILL_PATIENCE = 3.0
+
+
+class StartError(Exception):
+    """wakeful cannot run here; the message says why and what to do."""
+
+
+class App:
+    """One wakeful: from a configuration to listeners, and back to nothing."""
+
+    def __init__(self, loaded: Loaded, *, leave_instances: bool = False) -> None:
+        self.config = loaded.config
+        self.runtime = RuntimeKind.PROCESS
+        self.runtime_reason = ""  # why auto did not take docker
+        self._loaded = loaded
+        self._leave = leave_instances
+        self._state = StateDirectory(self.config.state_dir or default_directory())
+        self._reloads = {"success": 0, "failure": 0}
+        self._latest: dict[str, Revision] = {}
+        self._retired: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._driver: Driver
+        self._scaler: Autoscaler
+        self.plane: DataPlane
+        self._admin: AdminServer
+
+    # From nothing to serving
+
+    async def start(self) -> None:
+        """Raises ConfigError, StartError. What was opened by then is closed again."""
+        self._find_runtime()
+        try:
+            self._state.open()
+            await self._assemble()
+        except StateError as error:
+            raise StartError(str(error)) from None
+
+    async def _assemble(self) -> None:
+        config = self.config
+        loop = asyncio.get_running_loop()
+        access = None
+        try:
+            if config.access_log.format is not AccessLogFormat.OFF:
+                access = AccessLog(config.access_log, loop)
+            self.plane = DataPlane(self, access=access)
+            self._driver = self._new_driver()
+            self._scaler = Autoscaler(
+                self._driver,
+                Probe,
+                self.plane.publish,
+                now=time.monotonic,
+                starts=asyncio.Semaphore(_SIMULTANEOUS_STARTS),
+            )
+            self._admin = AdminServer(self._ready, self._metrics)
+            await self._driver.open(self._scaler.exited)
+        except DriverError as error:
+            self._state.close()
+            raise StartError(f"runtime {self.runtime}: {error}") from None
+        except OSError as error:
+            self._state.close()
+            raise StartError(f"access-log {config.access_log.file}: {error.strerror}") from None
+        try:
+            self._take_over(list(config.services.values()))
+            await self._adopt()
+            await self._listen()
+        except BaseException:
+            await self._driver.close()
+            self.plane.close()
+            self._state.close()
+            raise
+        self._hold(self._pulse(), "pulse")
+        self._log_start()
+
+    def _find_runtime(self) -> None:
+        kind = self.config.runtime
+        if kind is RuntimeKind.AUTO:
+            self.runtime_reason = docker_answers() or ""
+            kind = RuntimeKind.PROCESS if self.runtime_reason else RuntimeKind.DOCKER
+        self.runtime = kind
+        found = misfits(self.config, kind)
+        if found:
+            if self.runtime_reason:
+                reason = f" (runtime auto: {self.runtime_reason})"
+                found = [(path, message + reason) for path, message in found]
+            raise self._loaded.error(found)
+
+    def _new_driver(self) -> Driver:
+        if self.runtime is RuntimeKind.DOCKER:
+            from wakeful.runtime.docker import DockerDriver  # its import takes 150 ms
+
+            return DockerDriver(self._state.owner)
+        return ProcessDriver(self._state.owner, self.config.directory, self._state.path)
+
+    async def _listen(self) -> None:
+        for name, listener, address in (
+            ("listen", self.plane.listen, self.config.listen),
+            ("admin", self._admin.listen, self.config.admin),
+        ):
+            try:
+                await listener(address)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise StartError(f"{name} {address}: {reason}") from None
+
+    async def _adopt(self) -> None:
+        """Take back what an earlier run left behind, and stop what fits nothing any more."""
+        try:
+            found = await self._driver.instances()
+        except DriverError as error:
+            raise StartError(f"runtime {self.runtime}: {error}") from None
+        for instance in found:
+            if self._scaler.adopt(instance):
+                log.info("%s: adopted instance %s", instance.revision, instance.instance)
+            else:
+                self._hold(self._stop_stranger(instance), f"stop {instance.instance}")
+
+    async def _stop_stranger(self, found: Found) -> None:
+        log.info("%s: stopping instance %s of an earlier run", found.revision, found.instance)
+        with suppress(DriverError):
+            await self._driver.stop(found.instance, 10.0)
+
+    def _log_start(self) -> None:
+        reason = f" ({self.runtime_reason})" if self.runtime_reason else ""
+        log.info("runtime: %s%s   state: %s", self.runtime, reason, self._state.path)
+        log.info("admin: http://%s   metrics: /metrics", self.admin_address)
+        for service in self.config.services.values():
+            log.info("%s: %s", service.name, "  ".join(self.urls(service)))
+
+    # What others ask
+
+    @property
+    def address(self) -> HostPort:
+        return HostPort(self.config.listen.host, self.plane.port)
+
+    @property
+    def admin_address(self) -> HostPort:
+        return HostPort(self.config.admin.host, self._admin.port)
+
+    def urls(self, service: Service) -> list[str]:
+        port = "" if self.plane.port == 80 else f":{self.plane.port}"
+        return [f"http://{host}{port}" for host in _hosts(service, self.config.domain)]
+
+    def running(self, service: str) -> int:
+        """Instances of a service that exist now, in whatever state."""
+        return sum(
+            status.starting + status.ready + status.draining + status.stopping
+            for status in self._scaler.statuses()
+            if status.service == service
+        )
+
+    def _ready(self) -> bool:
+        return not self.plane.draining
+
+    def _metrics(self) -> str:
+        return render(self.plane, self._scaler, self._reloads, self.runtime)
+
+    # Between the proxy and the scaler
+
+    def demand(self, revision: str, load: Load) -> None:
+        self._scaler.demand(revision, load)
+
+    def drained(self, revision: str, instance: str) -> None:
+        self._scaler.drained(revision, instance)
+
+    async def _pulse(self) -> None:
+        while True:
+            await asyncio.sleep(_PULSE)
+            now = self.plane.clock()
+            self._scaler.observe(now, self.plane.samples(now))
+            self._forget_retired()
+
+    # A changed configuration
+
+    def reload(self, path: Path) -> None:
+        """Read the file again. A bad one changes nothing and says why."""
+        try:
+            loaded = load(path)
+            found = misfits(loaded.config, self.runtime)
+            if found:
+                raise loaded.error(found)
+            self._apply(loaded)
+        except (ConfigError, StateError) as error:
+            self._reloads["failure"] += 1
+            log.error("reload failed, the old configuration stays:\n%s", error)
+            return
+        self._reloads["success"] += 1
+        if self.plane.access is not None:
+            self.plane.access.reopen()
+
+    def _apply(self, loaded: Loaded) -> None:
+        old, new = self.config, loaded.config
+        fixed = fixed_changes(self._loaded.config, new)
+        if fixed:
+            log.warning("reload: only a restart can change %s", ", ".join(fixed))
+        changes = diff(old.services, new.services)
+        self._take_over(
+            list(new.services.values()), replace(old, domain=new.domain, services=new.services)
+        )
+        words = [
+            f"{len(names)} {what}"
+            for what, names in (
+                ("added", changes.added),
+                ("removed", changes.removed),
+                ("changed", changes.changed_template),
+                ("rerouted", changes.rerouted),
+            )
+            if names
+        ]
+        log.info("reloaded: %s", ", ".join(words) or "nothing changed")
+
+    def _take_over(self, services: Sequence[Service], config: Config | None = None) -> None:
+        """Make these the services: new revisions become known, routes move, old ones retire."""
+        latest = {rev.service: rev for rev in self._state.revisions(list(services))}
+        config = config or self.config
+        before, self._latest, self.config = self._latest, latest, config
+        for revision in latest.values():
+            self._retired.discard(revision.name)
+            if not revision.template.upstreams:
+                self._scaler.add(revision)
+        self.plane.route(
+            RouteTo(one.name, _hosts(one, config.domain), ((100, latest[one.name]),))
+            for one in services
+        )
+        for revision in latest.values():
+            if revision.template.upstreams:
+                self.plane.publish(revision.name, _fixed(revision))
+        for revision in before.values():
+            if latest.get(revision.service) != revision:
+                self._retired.add(revision.name)
+                self._scaler.retire(revision.name)
+
+    def _forget_retired(self) -> None:
+        for name in list(self._retired):
+            if name not in self._scaler and not self.plane.in_hand(name):
+                self._retired.discard(name)
+                self.plane.forget(name)
+
+    # From serving to nothing
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Finish what is in hand, then stop the instances; ``hurry`` cuts both short."""
+        log.info("stopping: %d requests in hand", self.plane.in_hand())
+        hurried = asyncio.create_task(hurry.wait())
+        drained = asyncio.create_task(self.plane.drain())
+        await asyncio.wait([drained, hurried], return_when=asyncio.FIRST_COMPLETED)
+        drained.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        self.plane.close()
+        closed = asyncio.create_task(self._scaler.close(leave=self._leave))
+        await asyncio.wait([closed, hurried], return_when=asyncio.FIRST_COMPLETED)
+        if not closed.done() and not self._leave:
+            await self._kill_all()
+        hurried.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closed, _KILL_PATIENCE)
+        await self._admin.close()
+        await self._driver.close()
+        self._state.close()
+        log.info("stopped")
+
+    async def _kill_all(self) -> None:
+        with suppress(DriverError, TimeoutError):
+            async with asyncio.timeout(_KILL_PATIENCE):
+                found = await self._driver.instances()
+                await asyncio.gather(
+                    *(self._driver.stop(one.instance, 0.0) for one in found),
+                    return_exceptions=True,
+                )
+
+    def _hold(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._released)
+
+    def _released(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+
+def _hosts(service: Service, domain: str) -> tuple[str, ...]:
+    return (f"{service.name}.{domain}", *service.domains)
+
+
+def _fixed(revision: Revision) -> Backends:
+    return Backends(
+        tuple(
+            Endpoint(str(upstream), upstream.host, upstream.port)
+            for upstream in revision.template.upstreams
+        )
+    )

@@ -1,0 +1,162 @@
+"""The command line. Exit codes: 0 fine, 1 a failed start or an invalid file, 2 usage."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from wakeful import __version__
+
+if TYPE_CHECKING:
+    from wakeful.config.load import ConfigError
+
+_CONFIG = click.option(
+    "-c",
+    "--config",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The configuration file; else $WAKEFUL_CONFIG, ./wakeful.yaml, the XDG directory, "
+    "/etc/wakeful.",
+)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="wakeful %(version)s")
+@click.option("-t", "test", is_flag=True, help="Same as the command validate.")
+@_CONFIG
+@click.pass_context
+def main(context: click.Context, test: bool, config: Path | None) -> None:
+    """Serverless containers on one Docker host."""
+    if context.invoked_subcommand is not None:
+        if test or config is not None:
+            raise click.UsageError("-t and -c have no meaning before a command; put -c after it")
+    elif test:
+        _validate(config)
+    else:
+        click.echo(context.get_help())
+        context.exit(2)
+
+
+@main.command()
+@_CONFIG
+@click.option(
+    "--listen",
+    metavar="[HOST]:PORT",
+    envvar="WAKEFUL_LISTEN",
+    show_envvar=True,
+    help="Overrides the file's listen.",
+)
+@click.option(
+    "--admin",
+    metavar="[HOST]:PORT",
+    envvar="WAKEFUL_ADMIN",
+    show_envvar=True,
+    help="Overrides the file's admin.",
+)
+@click.option(
+    "--leave-instances",
+    is_flag=True,
+    help="At the end, leave instances running; the next start takes them over.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "text", "json"]),
+    default="auto",
+    envvar="WAKEFUL_LOG_FORMAT",
+    show_default=True,
+    help="auto: text on a terminal, else json.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    envvar="WAKEFUL_LOG_LEVEL",
+    show_default=True,
+)
+def run(
+    config: Path | None,
+    listen: str | None,
+    admin: str | None,
+    leave_instances: bool,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Serve until SIGTERM or SIGINT. SIGHUP reads the file again."""
+    from wakeful import logs
+    from wakeful.config.load import ConfigError, find, load
+    from wakeful.serve import Overrides, serve
+
+    logs.configure(log_format, log_level)
+    try:
+        path = find(_chosen(config))
+        overrides = Overrides.parse(listen, admin)
+        sys.exit(serve(path, load(path), overrides, leave_instances=leave_instances))
+    except ConfigError as error:
+        _refuse(error)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@main.command()
+@_CONFIG
+def validate(config: Path | None) -> None:
+    """Check a configuration file and say everything that is wrong with it."""
+    _validate(config)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Cold, warm, a burst and back to zero; then exit.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "docker", "process"]),
+    default="auto",
+    show_default=True,
+    help="auto: containers when Docker answers.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8080,
+    show_default=True,
+    help="Where to listen; the next free port if it is taken.",
+)
+def demo(once: bool, runtime: str, port: int) -> None:
+    """Three services to try wakeful with; needs no configuration."""
+    from wakeful.demo.run import run_demo
+
+    sys.exit(run_demo(once=once, runtime=runtime, port=port))
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"wakeful {__version__}")
+
+
+def _validate(config: Path | None) -> None:
+    from wakeful.config.load import ConfigError, find, load
+
+    try:
+        path = find(_chosen(config))
+        services = load(path).config.services
+    except ConfigError as error:
+        _refuse(error)
+    click.echo(f"{path}: OK ({len(services)} service{'' if len(services) == 1 else 's'})")
+
+
+def _chosen(config: Path | None) -> Path | None:
+    if config is None and (named := os.environ.get("WAKEFUL_CONFIG")):
+        return Path(named)
+    return config
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    click.echo(error.explain() if sys.stderr.isatty() else str(error), err=True)
+    count = len(error.problems)
+    click.echo(f"{error.file}: {count} error{'' if count == 1 else 's'}", err=True)
+    sys.exit(1)

@@ -1,0 +1,95 @@
+"""Running an App as a process: the loop, the signals, the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wakeful.app import App, StartError
+from wakeful.config.load import Loaded
+from wakeful.config.model import HostPort
+from wakeful.config.quantity import host_port
+
+log = logging.getLogger("wakeful")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says differently from the file."""
+
+    listen: HostPort | None = None
+    admin: HostPort | None = None
+
+    @classmethod
+    def parse(cls, listen: str | None, admin: str | None) -> Overrides:
+        """Raises ValueError."""
+        return cls(
+            host_port(listen) if listen else None,
+            host_port(admin) if admin else None,
+        )
+
+    def apply(self, loaded: Loaded) -> Loaded:
+        config = loaded.config
+        config = replace(
+            config, listen=self.listen or config.listen, admin=self.admin or config.admin
+        )
+        return replace(loaded, config=config)
+
+
+def serve(path: Path, loaded: Loaded, overrides: Overrides, *, leave_instances: bool) -> int:
+    """Serve until a signal ends it. Raises ConfigError for what does not fit this machine."""
+    return run_loop(_serve(path, App(overrides.apply(loaded), leave_instances=leave_instances)))
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run on uvloop, as a server wants it."""
+    import uvloop
+
+    _raise_file_limit()
+    # What start-up made lives to the end: the collector need not look at it
+    # again and again, nor stop requests to look at young garbage too often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def _serve(path: Path, app: App) -> int:
+    ending, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        (hurry if ending.is_set() else ending).set()
+
+    # From the first moment on: a signal during the start must not leave instances.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, end)
+    try:
+        await app.start()
+    except StartError as error:
+        log.error("%s", error)
+        return 1
+    loop.add_signal_handler(signal.SIGHUP, app.reload, path)
+    await ending.wait()
+    await app.stop(hurry)
+    return 0
+
+
+def _raise_file_limit() -> None:
+    """Every request may need two descriptors; the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            log.info("at most %d descriptors: %s", soft, "the limit could not be raised")
