@@ -164,6 +164,11 @@ class Throttler:
 
     # Called by the data plane
 
+    @property
+    def asked(self) -> bool:
+        """Any request ever came for it."""
+        return bool(self.counters.durations) or self.stats.in_hand > 0
+
     def publish(self, backends: Backends) -> None:
         """Take over what may be used from now on; the rest finishes and is drained."""
         self.outage = backends.outage

@@ -7,7 +7,7 @@ import gc
 import logging
 import resource
 import signal
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +65,18 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def _serve(path: Path, app: App) -> int:
+    async def accept_reloads() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload, path)
+
+    try:
+        return await serve_until_signal(app, after_start=accept_reloads)
+    except StartError as error:
+        log.error("%s", error)
+        return 1
+
+
+async def serve_until_signal(app: App, *, after_start: Callable[[], Awaitable[None]]) -> int:
+    """Until SIGTERM or SIGINT, which drains; a second one ends at once. Raises StartError."""
     ending, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -74,13 +86,10 @@ async def _serve(path: Path, app: App) -> int:
     # From the first moment on: a signal during the start must not leave instances.
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, end)
-    try:
-        await app.start()
-    except StartError as error:
-        log.error("%s", error)
-        return 1
-    loop.add_signal_handler(signal.SIGHUP, app.reload, path)
+    await app.start()
+    introduction = asyncio.ensure_future(after_start())
     await ending.wait()
+    introduction.cancel()
     await app.stop(hurry)
     return 0
 

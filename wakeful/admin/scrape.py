@@ -21,7 +21,8 @@ Samples = Iterator[tuple[Labels, float]]
 def render(plane: DataPlane, scaler: Autoscaler, reloads: dict[str, int], runtime: str) -> str:
     """The whole page, in Prometheus' text format 0.0.4."""
     page = Exposition()
-    throttlers = list(plane.throttlers.values())
+    # What has never been asked for has nothing to say; ten thousand of them stay cheap.
+    throttlers = [one for one in plane.throttlers.values() if one.asked]
     statuses = list(scaler.statuses())
     _requests(page, throttlers, plane)
     _scale(page, statuses)
@@ -115,7 +116,7 @@ def _scale(page: Exposition, statuses: list[RevisionStatus]) -> None:
 
     gauge("kn_revision_pods_desired", "Instances wanted.", lambda s: s.desired)
     gauge("kn_revision_pods_count", "Instances that are ready.", lambda s: s.ready)
-    # A service that sleeps has no more to say; ten thousand of them stay cheap to scrape.
+    # A service that sleeps has no more to say.
     awake = [status for status in statuses if status.awake]
     gauge("kn_revision_pods_not_ready_count", "Instances that are starting.",
           lambda s: s.starting, awake)  # fmt: skip
