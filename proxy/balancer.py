@@ -47,6 +47,8 @@ class RoundRobin:
 
     def __call__(self, slots: Sequence[S], limit: int) -> S | None:
         count = len(slots)
+        if count == 1:
+            return slots[0] if slots[0].active < limit else None
         start = self._next if self._next < count else 0
         for step in range(count):
             at = (start + step) % count

@@ -138,7 +138,9 @@ class Downstream(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         headers, self._headers = self._headers, []  # what follows are trailers
-        self._bound(headers)
+        limits = self._plane.limits
+        if len(headers) > limits.fields or self._read + self._fed > limits.head:
+            self._bound(headers)
         if self._resumed is not None:
             self._receiving, self._resumed = self._resumed, None
             return
@@ -155,8 +157,7 @@ class Downstream(asyncio.Protocol):
         except BadRequest as error:
             self._refuse(reply.bad_request(str(error), error.status, error.reason))
             raise
-        exchange = Exchange(self._plane, self, head, self._plane.clock())
-        self._receiving = exchange
+        self._receiving = exchange = Exchange(self._plane, self, head)
         self._next.append(exchange)
 
     def on_body(self, data: bytes) -> None:
@@ -327,10 +328,8 @@ class Downstream(asyncio.Protocol):
 
     def _bound(self, fields: Headers) -> None:
         limits = self._plane.limits
-        if len(fields) > limits.fields or (
-            self._read + self._fed > limits.head
-            and sum(len(name) + len(value) + 4 for name, value in fields) > limits.head
-        ):
+        size = sum(len(name) + len(value) + 4 for name, value in fields)
+        if len(fields) > limits.fields or size > limits.head:
             self._refuse(reply.HEAD_TOO_LARGE)
 
     def _refuse(self, answer: reply.Reply) -> None:
@@ -345,12 +344,13 @@ class Downstream(asyncio.Protocol):
         try:
             while self._current is None and self._next and not self._closing:
                 exchange = self._current = self._next.popleft()
-                exchange.begin(self._plane.clock())
+                exchange.begin()
         finally:
             self._advancing = False
         if self._refusal is not None and self._current is None and not self._closing:
             self._answer_refusal(self._refusal)
-        self._update_reading()
+        if self._receiving is not None or self._next or self._raw is not None or not self._reading:
+            self._update_reading()
 
     def _answer_refusal(self, answer: reply.Reply) -> None:
         plane = self._plane

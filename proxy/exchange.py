@@ -60,13 +60,13 @@ class Exchange:
         "_request_done",
         "_response",
         "_response_done",
-        "_since",
         "_slot",
         "_stage",
         "_throttler",
         "_upstream",
         "_wire",
         "admitted_at",
+        "answering",
         "cold",
         "deadline",
         "downstream",
@@ -80,14 +80,12 @@ class Exchange:
         "status",
     )
 
-    def __init__(
-        self, plane: DataPlane, downstream: Downstream, head: RequestHead, now: float
-    ) -> None:
+    def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
         self.plane = plane
         self.downstream = downstream
         self.head = head
-        self.started = now
-        self.admitted_at = now
+        self.started = 0.0  # when its turn came on the client's connection
+        self.admitted_at = 0.0
         self.deadline = NEVER
         self.status = 0  # of the final response, once its head was decided
         self.reason = ""  # of an answer of our own
@@ -109,6 +107,7 @@ class Exchange:
         self._replayable = True  # _pending still holds every body byte that came
         # Of the response
         self._response: ResponseHead | None = None
+        self.answering = False  # the head of the final response was received
         self._response_done = False
         self._keep_alive = head.keep_alive
         self._close_framed = False  # the end of the connection is the end of the body
@@ -116,8 +115,9 @@ class Exchange:
 
     # Called by the downstream
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         """Route, find a place, and go; the body so far is in ``_pending``."""
+        now = self.started = self.plane.clock()
         plane, head = self.plane, self.head
         route = plane.routes.match(head.host)
         if route is None:
@@ -220,11 +220,6 @@ class Exchange:
 
     # Called by the upstream
 
-    @property
-    def answering(self) -> bool:
-        """The head of the final response was received."""
-        return self._response is not None
-
     def interim_response(self, status: int, phrase: bytes, headers: Headers) -> None:
         """100, 103 and the like travel on to whoever can understand them."""
         if self._stage is not Stage.SENT or self.head.version != "1.1":
@@ -245,8 +240,9 @@ class Exchange:
             return
         self._stage = Stage.ANSWERING
         self._response = head
+        self.answering = True
         self.status = status
-        self._out.append(self._render(head))
+        self._render(head)
         if self.cold:
             self._observe_cold_start()
         if head.framing is Framing.NONE:
@@ -422,7 +418,7 @@ class Exchange:
         if head.upgrade is not None:
             lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
         if not (head.has_request_id and head.has_traceparent):
-            ident = b"%048x" % plane.random_bits(192)
+            ident = plane.identities.next()
             if not head.has_request_id:
                 self.request_id = ident[:32]
                 lines += (b"X-Request-Id: ", self.request_id, b"\r\n")
@@ -454,8 +450,10 @@ class Exchange:
 
     # Private: towards the client
 
-    def _render(self, head: ResponseHead) -> bytes:
-        lines = [head.status_line, *head.fields]
+    def _render(self, head: ResponseHead) -> None:
+        lines = self._out
+        lines.append(head.status_line)
+        lines += head.fields
         if head.framing is Framing.LENGTH:
             lines.append(b"Content-Length: %d\r\n" % head.length)
         elif head.framing is not Framing.NONE:
@@ -473,7 +471,6 @@ class Exchange:
         elif self.head.version == "1.0":
             lines.append(b"Connection: keep-alive\r\n")
         lines.append(b"\r\n")
-        return b"".join(lines)
 
     def _answer(self, answer: Reply) -> None:
         """An answer of our own, in place of an instance's."""

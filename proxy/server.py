@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +49,26 @@ class RouteTo:
     shares: tuple[tuple[int, Revision], ...]
 
 
+class Identities:
+    """Random request ids and trace contexts, made many at a time: 48 hex digits each."""
+
+    __slots__ = ("_at", "_digits")
+
+    SIZE = 48  # a trace id of 32 and a parent id of 16 (W3C Trace Context §3.2.2)
+
+    def __init__(self) -> None:
+        self._digits = b""
+        self._at = 0
+
+    def next(self) -> bytes:
+        at, end = self._at, self._at + self.SIZE
+        if end > len(self._digits):
+            self._digits = os.urandom(self.SIZE * 128).hex().encode("ascii")
+            at, end = 0, self.SIZE
+        self._at = end
+        return self._digits[at:end]
+
+
 class DataPlane:
     """Serves HTTP/1.1 until it is told to drain."""
 
@@ -67,7 +88,7 @@ class DataPlane:
         self.connections: set[Downstream] = set()
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
-        self.random_bits = random.getrandbits
+        self.identities = Identities()
         self.randrange = random.randrange
         self._signals = signals
         self._loop = asyncio.get_running_loop()

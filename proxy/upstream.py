@@ -20,8 +20,8 @@ _MAX_HEAD = 256 * 1024
 class Answered(Protocol):
     """The exchange a connection works for."""
 
-    @property
-    def answering(self) -> bool: ...
+    answering: bool  # the head of the final response was received
+
     def interim_response(self, status: int, phrase: bytes, headers: Headers) -> None: ...
     def response_head(
         self, status: int, phrase: bytes, version: str, headers: Headers, persistent: bool

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import NewType
 
+from wakeful.config.model import Revision
+
 InstanceId = NewType("InstanceId", str)
+
+
+def new_instance_id(revision: Revision) -> InstanceId:
+    """Says whose it is, and is never used twice: an engine may still hold the last one."""
+    return InstanceId(f"{revision.name}-{secrets.token_hex(4)}")
 
 
 class State(StrEnum):
