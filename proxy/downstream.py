@@ -11,6 +11,7 @@ import httptools
 from wakeful.proxy import framing, reply
 from wakeful.proxy.exchange import NEVER, Exchange
 from wakeful.proxy.framing import BadRequest, Framing, Headers, RequestHead
+from wakeful.proxy.known import known_request, remember_request
 
 if TYPE_CHECKING:
     from wakeful.proxy.server import DataPlane
@@ -106,7 +107,17 @@ class Downstream(asyncio.Protocol):
             self._raw += data
             self._update_reading()
             return
-        self._feed(data)
+        if not self._in_head and self._receiving is None and self._parser is not None:
+            head = known_request(data, self._plane.known_requests, self._plane.limits.target)
+            if head is not None:
+                exchange = Exchange(self._plane, self, head)
+                exchange.request_end([])
+                self._next.append(exchange)
+            else:
+                self._feed(data)
+                self._remember(data)
+        else:
+            self._feed(data)
         self._advance()
 
     def pause_writing(self) -> None:
@@ -286,6 +297,18 @@ class Downstream(asyncio.Protocol):
             self._break_off(self._refusal or reply.bad_request(str(error) or "not HTTP/1.1"))
         if self._in_head and self._parser is not None:
             self._watch_head()
+
+    def _remember(self, data: bytes) -> None:
+        """One read that was one request, whole and plain: its fields need no second look."""
+        if (
+            len(self._next) == 1
+            and self._current is None
+            and self._receiving is None
+            and not self._in_head
+            and self._parser is not None
+            and self._refusal is None
+        ):
+            remember_request(data, self._next[0].head, self._plane.known_requests)
 
     def _watch_head(self) -> None:
         """A head that has begun must end, in bounded space and time."""

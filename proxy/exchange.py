@@ -185,6 +185,10 @@ class Exchange:
         return self.downstream.take_raw()
 
     @property
+    def response(self) -> ResponseHead | None:
+        return self._response
+
+    @property
     def switching(self) -> bool:
         """Asked to become a tunnel, and not refused yet."""
         return self.head.upgrade is not None and not self.status
@@ -238,17 +242,21 @@ class Exchange:
         except framing.BadResponse as error:
             self.upstream_broken(str(error))
             return
-        self._stage = Stage.ANSWERING
-        self._response = head
-        self.answering = True
-        self.status = status
-        self._render(head)
-        if self.cold:
-            self._observe_cold_start()
+        self.response_known(head)
         if head.framing is Framing.NONE:
             self._response_done = True
             if self.head.method == b"HEAD" and self._upstream is not None:
                 self._upstream.expect_no_body()
+
+    def response_known(self, head: ResponseHead) -> None:
+        """The head is decided; it may be shared with other exchanges."""
+        self._stage = Stage.ANSWERING
+        self._response = head
+        self.answering = True
+        self.status = head.status
+        self._render(head)
+        if self.cold:
+            self._observe_cold_start()
 
     def response_body(self, data: bytes) -> None:
         if self._response_done or self._response is None:
@@ -382,7 +390,7 @@ class Exchange:
         """Write the head, with whatever of the body is here, at once."""
         self._stage = Stage.SENT
         self._upstream = upstream
-        wire = self._wire = upstream.begin(self)
+        wire = self._wire = upstream.begin(self, self.head.method)
         message = self._request_lines()
         if self._pending:
             message += self._pending
@@ -407,16 +415,20 @@ class Exchange:
 
     def _request_lines(self) -> list[bytes]:
         head, plane = self.head, self.plane
-        lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
-        lines += head.fields
-        if head.framing is Framing.LENGTH:
-            lines.append(b"Content-Length: %d\r\n" % head.length)
-        elif head.framing is Framing.CHUNKED:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        if head.expect_continue:
-            lines.append(b"Expect: 100-continue\r\n")
-        if head.upgrade is not None:
-            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+        lines = [head.method, b" ", head.target, b" HTTP/1.1\r\n"]
+        if head.block:
+            lines.append(head.block)
+        else:
+            lines += (b"Host: ", head.host, b"\r\n")
+            lines += head.fields
+            if head.framing is Framing.LENGTH:
+                lines.append(b"Content-Length: %d\r\n" % head.length)
+            elif head.framing is Framing.CHUNKED:
+                lines.append(b"Transfer-Encoding: chunked\r\n")
+            if head.expect_continue:
+                lines.append(b"Expect: 100-continue\r\n")
+            if head.upgrade is not None:
+                lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
         if not (head.has_request_id and head.has_traceparent):
             ident = plane.identities.next()
             if not head.has_request_id:
@@ -452,18 +464,21 @@ class Exchange:
 
     def _render(self, head: ResponseHead) -> None:
         lines = self._out
-        lines.append(head.status_line)
-        lines += head.fields
-        if head.framing is Framing.LENGTH:
-            lines.append(b"Content-Length: %d\r\n" % head.length)
-        elif head.framing is not Framing.NONE:
-            if self.head.version == "1.1":
-                lines.append(b"Transfer-Encoding: chunked\r\n")
-            else:
-                self._close_framed = True
-                self._keep_alive = False
-        if not head.has_date:
-            lines.append(b"Date: %b\r\n" % self.plane.date())
+        if head.block:
+            lines.append(head.block)
+        else:
+            lines.append(head.status_line)
+            lines += head.fields
+            if head.framing is Framing.LENGTH:
+                lines.append(b"Content-Length: %d\r\n" % head.length)
+            elif head.framing is not Framing.NONE:
+                if self.head.version == "1.1":
+                    lines.append(b"Transfer-Encoding: chunked\r\n")
+                else:
+                    self._close_framed = True
+                    self._keep_alive = False
+            if not head.has_date:
+                lines.append(b"Date: %b\r\n" % self.plane.date())
         if self.plane.draining:
             self._keep_alive = False
         if not self._keep_alive:

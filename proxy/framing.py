@@ -41,6 +41,7 @@ class RequestHead:
     """One request head, decided."""
 
     __slots__ = (
+        "block",
         "expect_continue",
         "fields",
         "framing",
@@ -68,12 +69,32 @@ class RequestHead:
         self.upgrade: bytes | None = None  # the Upgrade value of a request that may become a tunnel
         self.has_request_id = False
         self.has_traceparent = False
+        self.block = b""  # Host and fields as they are sent, once the head is known
+
+    def again(self, method: bytes, target: bytes) -> RequestHead:
+        """Another request with the same fields; only of one without a body."""
+        head = RequestHead(method, target, self.version)
+        head.host = self.host
+        head.fields = self.fields
+        head.has_request_id = self.has_request_id
+        head.has_traceparent = self.has_traceparent
+        head.block = self.block
+        return head
 
 
 class ResponseHead:
     """One response head, decided."""
 
-    __slots__ = ("fields", "framing", "has_date", "length", "reusable", "status", "status_line")
+    __slots__ = (
+        "block",
+        "fields",
+        "framing",
+        "has_date",
+        "length",
+        "reusable",
+        "status",
+        "status_line",
+    )
 
     def __init__(self, status: int, status_line: bytes) -> None:
         self.status = status
@@ -83,6 +104,7 @@ class ResponseHead:
         self.length = 0
         self.reusable = True  # the instance keeps the connection open after this message
         self.has_date = False
+        self.block = b""  # all of it but Connection, once the head is known
 
 
 # Fields that are about this connection only, or that this proxy writes itself.

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from wakeful.proxy.framing import ResponseHead
+from wakeful.proxy.known import KnownHeads
 from wakeful.proxy.upstream import Upstream
 
 # Container addresses answer in well under a millisecond, or not at all.
@@ -28,6 +30,7 @@ class Pool:
         "_closed",
         "_host",
         "_idle",
+        "_known",
         "_loop",
         "_port",
         "_tasks",
@@ -42,12 +45,14 @@ class Pool:
         *,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
+        known: KnownHeads[ResponseHead],
         watch: Callable[[], None],
     ) -> None:
         self._host = host
         self._port = port
         self._loop = loop
         self._clock = clock
+        self._known = known
         self._watch = watch  # told when something idles that close_idle must see to
         self._idle: deque[Upstream] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,7 +103,7 @@ class Pool:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 _, upstream = await self._loop.create_connection(
-                    lambda: Upstream(self), self._host, self._port
+                    lambda: Upstream(self, self._known), self._host, self._port
                 )
         except OSError as error:  # TimeoutError is one
             waiter.connect_failed(error)

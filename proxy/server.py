@@ -14,6 +14,8 @@ from wakeful.config.model import HostPort, Revision
 from wakeful.events import Backends, Endpoint, Sample
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.downstream import Downstream
+from wakeful.proxy.framing import RequestHead, ResponseHead
+from wakeful.proxy.known import KnownHeads
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.reply import DateField
 from wakeful.proxy.router import Route, RouteTable
@@ -89,6 +91,8 @@ class DataPlane:
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
         self.identities = Identities()
+        self.known_requests: KnownHeads[RequestHead] = KnownHeads()
+        self.known_responses: KnownHeads[ResponseHead] = KnownHeads()
         self.randrange = random.randrange
         self._signals = signals
         self._loop = asyncio.get_running_loop()
@@ -219,6 +223,7 @@ class DataPlane:
             endpoint.port,
             loop=self._loop,
             clock=self.clock,
+            known=self.known_responses,
             watch=lambda: self._idles(revision),
         )
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
-from wakeful.proxy.framing import Headers
+from wakeful.proxy.framing import Headers, ResponseHead
+from wakeful.proxy.known import KnownHeads, remember_response
 
 if TYPE_CHECKING:
     from wakeful.proxy.pool import Pool
@@ -22,6 +23,9 @@ class Answered(Protocol):
 
     answering: bool  # the head of the final response was received
 
+    @property
+    def response(self) -> ResponseHead | None: ...
+    def response_known(self, head: ResponseHead) -> None: ...
     def interim_response(self, status: int, phrase: bytes, headers: Headers) -> None: ...
     def response_head(
         self, status: int, phrase: bytes, version: str, headers: Headers, persistent: bool
@@ -40,8 +44,12 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_fed",
+        "_fresh",
         "_headers",
         "_in_body",
+        "_interim",
+        "_known",
+        "_left",
         "_parser",
         "_phrase",
         "_pool",
@@ -52,9 +60,10 @@ class Upstream(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, known: KnownHeads[ResponseHead]) -> None:
         # Per connection
         self._pool = pool
+        self._known = known
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
@@ -66,10 +75,15 @@ class Upstream(asyncio.Protocol):
         self._headers: Headers = []
         self._fed = 0  # bytes read with no response head in them yet
         self._in_body = False
+        self._interim = False  # a 1xx came before the answer
+        self._fresh = False  # nothing of the answer was read, and it is not one to HEAD
+        self._left = 0  # bytes of a body behind a known head; the parser does not see them
 
-    def begin(self, exchange: Answered) -> asyncio.Transport:
+    def begin(self, exchange: Answered, method: bytes) -> asyncio.Transport:
         self.exchange = exchange
         self._fed = 0
+        self._fresh = method != b"HEAD"
+        self._interim = False
         assert self.transport is not None
         return self.transport
 
@@ -119,6 +133,17 @@ class Upstream(asyncio.Protocol):
         if exchange is None or parser is None:
             self.abort()  # bytes that nobody asked for: what follows cannot be trusted
             return
+        fresh, self._fresh = self._fresh, False
+        if self._left:
+            self._count_down(exchange, data)
+            return
+        if fresh and (end := data.find(b"\r\n\r\n") + 4) > 3:
+            head = self._known.get(data[:end])
+            if head is not None:
+                exchange.response_known(head)
+                self._left = head.length
+                self._count_down(exchange, data[end:])
+                return
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -135,6 +160,8 @@ class Upstream(asyncio.Protocol):
                 if self._fed > _MAX_HEAD:
                     exchange.upstream_broken("the head of the answer is too large")
                 return
+            if fresh and not self._interim and (decided := exchange.response) is not None:
+                remember_response(data, decided, self._known)
             exchange.response_flush()
 
     def eof_received(self) -> None:
@@ -179,6 +206,7 @@ class Upstream(asyncio.Protocol):
         status = parser.get_status_code()
         headers = self._headers
         if 100 <= status < 200:
+            self._interim = True
             if status != 101:
                 exchange.interim_response(status, self._phrase, headers)
             return
@@ -198,6 +226,21 @@ class Upstream(asyncio.Protocol):
             self.exchange.response_end(self._headers)
 
     # Private
+
+    def _count_down(self, exchange: Answered, data: bytes) -> None:
+        """Body bytes behind a known head: only their number matters."""
+        left = self._left - len(data)
+        if left >= 0:
+            self._left = left
+            exchange.response_body(data)
+            if not left:
+                exchange.response_end([])
+            exchange.response_flush()
+            return
+        body, self._left = data[: self._left], 0
+        exchange.response_body(body)
+        exchange.response_end([])
+        exchange.upstream_broken("bytes beyond the end of the answer")
 
     def _tcp_state(self) -> int | None:
         """The kernel's state of this connection, where the platform tells it."""

@@ -1,0 +1,90 @@
+"""Heads that came before, byte for byte, and what was decided about them.
+
+A client on a keep-alive connection repeats its header fields, and an instance
+its answers' heads (but for the second in Date). What the parser and
+``framing`` accepted once need not be taken apart again: the same bytes mean
+the same. Anything else, and anything that is not a whole head in one read,
+takes the long way. On a small request this saves about a third of the time
+spent in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from wakeful.proxy.framing import Framing, RequestHead, ResponseHead
+
+H = TypeVar("H", RequestHead, ResponseHead)
+
+# The keys are bytes that others choose, so their number and size are bounded.
+_MOST: Final = 1024
+_LARGEST: Final = 4096
+
+# No body, and no meaning of their own to the parser.
+_METHODS: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
+# Of a target in origin-form: visible ASCII less the fragment's mark.
+_TARGET_BYTES: Final = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
+
+
+class KnownHeads(Generic[H]):
+    """A bounded memory; when it is full it begins anew."""
+
+    __slots__ = ("_heads", "get")
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, H] = {}
+        self.get: Callable[[bytes], H | None] = self._heads.get
+
+    def put(self, key: bytes, head: H) -> None:
+        if len(key) <= _LARGEST:
+            if len(self._heads) >= _MOST:
+                self._heads.clear()
+            self._heads[key] = head
+
+
+def known_request(data: bytes, known: KnownHeads[RequestHead], longest: int) -> RequestHead | None:
+    """The request that ``data`` is, if it is one whole head with fields seen before."""
+    end = data.find(b"\r\n")
+    seen = known.get(data[end:])
+    if seen is None:
+        return None
+    line = data[:end].split(b" ")
+    if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
+        return None
+    target = line[1]
+    if target[:1] != b"/" or len(target) > longest or target.translate(None, _TARGET_BYTES):
+        return None
+    return seen.again(line[0], target)
+
+
+def remember_request(data: bytes, head: RequestHead, known: KnownHeads[RequestHead]) -> None:
+    """``data`` was read at once and parsed as ``head``, and as nothing else."""
+    if (
+        data[-4:] == b"\r\n\r\n"
+        and head.method in _METHODS
+        and data.startswith(b"%b %b HTTP/1.1\r\n" % (head.method, head.target))
+        and head.framing is Framing.NONE
+        and head.keep_alive
+        and not head.expect_continue
+        and head.upgrade is None
+    ):
+        head.block = b"Host: %b\r\n%b" % (head.host, b"".join(head.fields))
+        known.put(data[data.find(b"\r\n") :], head)
+
+
+def remember_response(data: bytes, head: ResponseHead, known: KnownHeads[ResponseHead]) -> None:
+    """``data`` begins with the head that was parsed as ``head``."""
+    if (
+        data.startswith(b"HTTP/1.1 ")  # not the empty lines that a parser may skip before it
+        and head.framing is Framing.LENGTH
+        and head.reusable
+        and head.has_date
+    ):
+        end = data.find(b"\r\n\r\n") + 4
+        head.block = b"%b%bContent-Length: %d\r\n" % (
+            head.status_line,
+            b"".join(head.fields),
+            head.length,
+        )
+        known.put(data[:end], head)
