@@ -1,0 +1,79 @@
+"""What changed between two configurations, and whether a definition is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+
+from wakeful.config.model import Config, Service, Template
+
+# Part of every digest. A default of the model that changes must come with a
+# new epoch, because a digest leaves out what has its default value.
+EPOCH = 1
+
+# What is opened once, at the start. The keys of the file, as in Config.
+FIXED_KEYS = ("listen", "admin", "runtime", "state-dir", "access-log")
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Names of services, each in one place at most."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed_template: tuple[str, ...] = ()  # these need a new revision
+    rerouted: tuple[str, ...] = ()  # the same instances, reached in another way
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed_template or self.rerouted)
+
+
+def diff(old: Mapping[str, Service], new: Mapping[str, Service]) -> Diff:
+    kept = [name for name in new if name in old]
+    changed = [name for name in kept if old[name].template != new[name].template]
+    return Diff(
+        added=tuple(name for name in new if name not in old),
+        removed=tuple(name for name in old if name not in new),
+        changed_template=tuple(changed),
+        rerouted=tuple(n for n in kept if n not in set(changed) and old[n] != new[n]),
+    )
+
+
+def fixed_changes(old: Config, new: Config) -> tuple[str, ...]:
+    """Keys of the top level that differ and that only a restart can change."""
+    changed = []
+    for key in FIXED_KEYS:
+        attribute = key.replace("-", "_")
+        if getattr(old, attribute) != getattr(new, attribute):
+            changed.append(key)
+    return tuple(changed)
+
+
+def digest(template: Template) -> str:
+    """A name for what a template says, the same in every process and every run.
+
+    Only what differs from a default counts, so that a field which a later
+    version adds leaves the digests of templates that do not use it alone.
+    """
+    text = json.dumps([EPOCH, _essence(template)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _essence(value: object) -> object:
+    if is_dataclass(value):
+        essence = {}
+        for field in fields(value):
+            default = field.default
+            if field.default_factory is not MISSING:
+                default = field.default_factory()
+            attribute = getattr(value, field.name)
+            if attribute != default:
+                essence[field.name] = _essence(attribute)
+        return essence
+    if isinstance(value, tuple):
+        return [_essence(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 2.0 and 2 are equal, so their digests are
+    return value

@@ -1,0 +1,258 @@
+"""From a tree of nodes to a Config, with everything that is wrong at once.
+
+Owns the rules between keys: what excludes what, who wins over ``defaults``,
+which service owns a domain. How one value is read is in ``schema``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+from wakeful.config.fit import misfits
+from wakeful.config.model import Config, HostPort, RuntimeKind, Service, Template
+from wakeful.config.nodes import Mapping, Node, Problem, Scalar, child
+from wakeful.config.report import Refused, Report
+from wakeful.config.schema import SERVICE, TOP, Given, read
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+# A DNS label (RFC 1123 §2.1) short enough for "-00001" behind it.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,55}[a-z0-9])?")
+
+# What addresses that are never started or stopped can have. All the rest is
+# about instances of our own.
+_KEYS_OF_UPSTREAMS = (
+    "upstreams",
+    "domains",
+    "concurrency",
+    "timeout",
+    "response-start-timeout",
+    "queue",
+)
+_WHAT_ANSWERS = ("image", "command", "upstreams")
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """``config`` is whole only when there are no problems."""
+
+    config: Config
+    problems: tuple[Problem, ...]
+
+
+def parse(root: Node, directory: Path) -> Parsed:
+    """``directory`` is where relative paths of the file start."""
+    report = Report(root)
+    config = Config(directory=directory)
+    if message := _not_a_configuration(root):
+        place, path = root, ""
+        if isinstance(root, Mapping) and "apiVersion" in root.entries:
+            place, path = root.entries["apiVersion"].key, "apiVersion"
+        report.refuse(place, path, message)
+    else:
+        config = _config(root, config, report)
+    return Parsed(config, tuple(sorted(set(report.problems))))
+
+
+def _not_a_configuration(root: Node) -> str | None:
+    if isinstance(root, Scalar) and root.empty:
+        return "the file is empty; at least 'services' is needed"
+    if not isinstance(root, Mapping):
+        return "expected a mapping (KEY: VALUE) with at least 'services'"
+    version = root.entries.get("apiVersion")
+    if version and isinstance(version.value, Scalar):
+        if version.value.text.startswith("serving.knative.dev/"):
+            return "Knative Service manifests are not supported yet"
+        return "this is a Kubernetes manifest, not a wakeful configuration"
+    return None
+
+
+def _config(root: Node, config: Config, report: Report) -> Config:
+    top = read(root, "", report, TOP)
+    defaults: Given = top.values.pop("defaults", Given())
+    nodes: Mapping = top.values.pop("services", Mapping(root.line, root.column))
+    if not nodes.entries and "services" not in report.refused:
+        report.refuse_at("services", "at least one service is needed")
+
+    config = overlay(config, top)
+    if config.state_dir is not None:
+        config = replace(config, state_dir=config.directory / config.state_dir)
+    if config.access_log.file != "-":
+        file = str(config.directory / config.access_log.file)
+        config = replace(config, access_log=replace(config.access_log, file=file))
+
+    services = {
+        name: service
+        for name, entry in nodes.entries.items()
+        if (service := _service(entry.key, entry.value, defaults, report)) is not None
+    }
+    config = replace(config, services=MappingProxyType(services))
+
+    _check_addresses(config, top, report)
+    _check_domains(config, report)
+    _check_fit(config, report)
+    return config
+
+
+def overlay(base: T, given: Given) -> T:
+    """``base`` with what is given put over it, key by key at every depth."""
+    changes = dict(given.values)
+    for name, value in changes.items():
+        if isinstance(value, Given):
+            changes[name] = overlay(getattr(base, name), value)
+        elif name == "env":
+            changes[name] = tuple(sorted({**dict(getattr(base, name)), **value}.items()))
+    return replace(base, **changes)
+
+
+# One service
+
+
+def _service(key: Scalar, node: Node, defaults: Given, report: Report) -> Service | None:
+    path = child("services", key.text)
+    if not _NAME.fullmatch(key.text):
+        hint = ""
+        if _NAME.fullmatch(near := key.text.lower().replace("_", "-")):
+            hint = f", such as {near!r}"
+        message = "the name of a service has at most 57 lower-case letters, digits and inner '-'"
+        report.refuse(key, path, message + hint)
+    try:
+        given = read(node, path, report, SERVICE)
+    except Refused:
+        return None
+
+    if "upstreams" in given.keys:
+        _check_upstreams(given, path, report)
+        defaults = _only(defaults, _KEYS_OF_UPSTREAMS)
+        given = _only(given, _KEYS_OF_UPSTREAMS)
+    elif not {"image", "command"} & (given.keys | defaults.keys):
+        report.refuse_at(path, "one of 'image', 'command' and 'upstreams' is needed")
+
+    domains = given.values.pop("domains", ())
+    template = overlay(overlay(Template(), defaults), given)
+    template = _settle_timeouts(template, given, defaults, path, report)
+    _check_scale(template, given, path, report)
+    return Service(key.text, template, domains)
+
+
+def _only(given: Given, keys: Iterable[str]) -> Given:
+    kept = [key for key in keys if key in given.keys]
+    attributes = [key.replace("-", "_") for key in kept]
+    values = {name: given.values[name] for name in attributes if name in given.values}
+    return Given(values, frozenset(kept))
+
+
+def _check_upstreams(given: Given, path: str, report: Report) -> None:
+    if given.values.get("upstreams") == ():
+        report.refuse_at(child(path, "upstreams"), "at least one address is needed")
+    for key in SERVICE:
+        if key not in given.keys or key in _KEYS_OF_UPSTREAMS:
+            continue
+        if key in _WHAT_ANSWERS:
+            message = "either upstreams answer, or instances of an image or a command; not both"
+        else:
+            message = (
+                "has no meaning beside 'upstreams', which are never started, stopped or probed"
+            )
+        report.refuse_at(child(path, key), message)
+
+
+def _settle_timeouts(
+    template: Template, given: Given, defaults: Given, path: str, report: Report
+) -> Template:
+    """The first byte is due when the response is, unless a shorter time is given.
+
+    As Knative's responseStartTimeoutSeconds: lowering the timeout alone
+    lowers both.
+    """
+    if template.response_start_timeout <= template.timeout:
+        return template
+    own = "response-start-timeout" in given.keys
+    default = "response-start-timeout" in defaults.keys and "timeout" not in given.keys
+    if (own or default) and _sound(report, path, "timeout", "response-start-timeout"):
+        report.refuse_at(
+            child(path, "response-start-timeout"),
+            f"must be at most the timeout of {template.timeout:g}s",
+        )
+    return replace(template, response_start_timeout=template.timeout)
+
+
+def _check_scale(template: Template, given: Given, path: str, report: Report) -> None:
+    least, most = template.min_instances, template.max_instances
+    activation = template.scale.activation
+    if 0 < most < least and _sound(report, path, "min-instances", "max-instances"):
+        # Where the service itself says something, that is what to change.
+        own = "max-instances" in given.keys and "min-instances" not in given.keys
+        report.refuse_at(
+            f"{path}.max-instances" if own else f"{path}.min-instances",
+            f"min-instances ({least}) is more than max-instances ({most})",
+        )
+    if 0 < most < activation and _sound(report, path, "max-instances", "scale.activation"):
+        own = "max-instances" in given.keys and "scale" not in given.keys
+        report.refuse_at(
+            f"{path}.max-instances" if own else f"{path}.scale.activation",
+            f"scale.activation ({activation}) is more than max-instances ({most})",
+        )
+
+
+def _sound(report: Report, path: str, *keys: str) -> bool:
+    """None of these was refused, here or in the defaults: a rule can be held against them."""
+    return not any(
+        f"{place}.{key}" in report.refused for key in keys for place in (path, "defaults")
+    )
+
+
+# The whole file
+
+
+def _check_addresses(config: Config, top: Given, report: Report) -> None:
+    if {"listen", "admin"} & report.refused or config.listen.port != config.admin.port:
+        return
+    if _overlap(config.listen, config.admin):
+        key = "admin" if "admin" in top.keys else "listen"
+        report.refuse_at(key, f"listen ({config.listen}) and admin ({config.admin}) overlap")
+
+
+def _overlap(one: HostPort, other: HostPort) -> bool:
+    hosts = {one.host, other.host}
+    everywhere = {"", "0.0.0.0", "::"}
+    loopback = {"localhost", "127.0.0.1", "::1"}
+    return (
+        len(hosts) == 1 or bool(hosts & everywhere) or ("localhost" in hosts and hosts <= loopback)
+    )
+
+
+def _check_domains(config: Config, report: Report) -> None:
+    """One host name leads to one service (a route belongs to a service definition)."""
+    own = {f"{name}.{config.domain}": name for name in config.services}
+    claimed: dict[str, str] = {}
+    for name, service in config.services.items():
+        for index, domain in enumerate(service.domains):
+            path = child(child(child("services", name), "domains"), index)
+            if own.get(domain, name) != name:
+                report.refuse_at(
+                    path, f"{domain} is how service {own[domain]!r} is reached already"
+                )
+            elif domain in claimed:
+                owner = (
+                    "this service" if claimed[domain] == name else f"service {claimed[domain]!r}"
+                )
+                report.refuse_at(path, f"{domain} is claimed by {owner} already")
+            claimed.setdefault(domain, name)
+
+
+def _check_fit(config: Config, report: Report) -> None:
+    if config.runtime is RuntimeKind.AUTO:
+        return  # known when the engine was asked; the caller holds the file against it then
+    for path, message in misfits(config, config.runtime):
+        service = path.rpartition(".")[0]
+        if _sound(report, service, *_WHAT_ANSWERS):
+            report.refuse_at(path, message)

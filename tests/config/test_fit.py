@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from wakeful.config.fit import misfits
+from wakeful.config.model import Config, HostPort, RuntimeKind, Service, Template
+
+FIXED = Template(upstreams=(HostPort("127.0.0.1", 9001),))
+
+
+def config(**templates: Template) -> Config:
+    return Config(services={name: Service(name, what) for name, what in templates.items()})
+
+
+def test_docker_runs_images_and_commands_inside_of_them() -> None:
+    whole = Template(image="x", command=("y",), cpu=1.0, memory=2**30)
+    assert misfits(config(a=whole, b=Template(image="x"), c=FIXED), RuntimeKind.DOCKER) == []
+
+
+def test_docker_cannot_run_a_command_without_an_image() -> None:
+    [(path, message)] = misfits(config(a=Template(command=("y",))), RuntimeKind.DOCKER)
+    assert path == "services.a.command"
+    assert "needs an 'image'" in message
+    assert "'runtime: process'" in message
+
+
+def test_a_process_is_a_command_without_limits() -> None:
+    assert misfits(config(a=Template(command=("y",)), b=FIXED), RuntimeKind.PROCESS) == []
+
+
+def test_a_process_can_have_no_image_and_no_limits() -> None:
+    greedy = Template(image="x", cpu=0.5, memory=2**30)
+    found = misfits(config(a=greedy), RuntimeKind.PROCESS)
+    assert [path for path, _ in found] == [
+        "services.a.image",
+        "services.a.cpu",
+        "services.a.memory",
+    ]
+
+
+def test_auto_is_not_something_that_runs_anything() -> None:
+    with pytest.raises(AssertionError):
+        misfits(config(), RuntimeKind.AUTO)
