@@ -1,0 +1,1 @@
+"""Programs that measure wakeful, and hold it against others."""

@@ -1,0 +1,343 @@
+"""One revision: from its traffic to the instances it has.
+
+Joins the pure rules of its neighbours to a fleet. Remembers what they need
+only while the revision is awake; one that sleeps is little more than its name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from wakeful.config.model import Metric, Revision
+from wakeful.events import Load, Outage, Sample
+from wakeful.runtime.fleet import Fleet
+from wakeful.runtime.instance import Exit, Found, State
+from wakeful.scaler import reflex
+from wakeful.scaler.bounds import Activity, Bounds, Phase, adopted_phase, bound, new_phase
+from wakeful.scaler.decider import (
+    UNKNOWN,
+    Averages,
+    DeciderState,
+    Decision,
+    Policy,
+    decide,
+    initial_state,
+    undecided,
+)
+from wakeful.scaler.plan import plan
+from wakeful.scaler.target import panic_window_seconds
+from wakeful.scaler.window import LinearWindow
+
+logger = logging.getLogger(__name__)
+
+_NOTHING_SEEN = Averages(0.0, 0.0)
+_NOTHING_ASKED = reflex.Reflex()
+_NO_LOAD = Load()
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionStatus:
+    """One revision, as the autoscaler sees it now."""
+
+    service: str
+    revision: str
+    retired: bool
+    awake: bool
+    metric: Metric
+    desired: int  # what it should have, all rules applied
+    starting: int
+    ready: int
+    draining: int
+    stopping: int
+    stable: float  # the averages of the latest decision, in units of the metric
+    panic: float
+    target: float  # per instance, in the same units; 0 while asleep
+    excess_burst: int
+    panicking: bool
+    outage: Outage | None
+    # Since it was added
+    cold_starts: int  # times that a request found no instance, and some were started for it
+    starts: int
+    starts_failed: int
+    crashes: int
+    became_ready: int
+    start_seconds: float  # from asked-for to ready, of those that became ready
+
+
+@dataclass(slots=True, eq=False)
+class _Attention:
+    """What is remembered of a revision while it is awake."""
+
+    fleet: Fleet
+    policy: Policy
+    bounds: Bounds
+    stable: LinearWindow
+    panic: LinearWindow
+    state: DeciderState
+    phase: Phase
+    decision: Decision
+    seen: Averages = _NOTHING_SEEN
+    asked: reflex.Reflex = _NOTHING_ASKED
+
+
+class RevisionScaler:
+    """Keeps one revision at the number of instances its traffic needs.
+
+    Seconds are given to it counted, moments (``now``) as they are.
+    """
+
+    __slots__ = (
+        "_attention",
+        "_fleet",
+        "_initial_reached",
+        "_new_fleet",
+        "cold_starts",
+        "desired",
+        "load",
+        "retired",
+        "revision",
+    )
+
+    def __init__(self, revision: Revision, new_fleet: Callable[[Revision], Fleet]) -> None:
+        self.revision = revision
+        self.retired = False
+        self.load = _NO_LOAD  # as last heard of
+        self.desired = 0
+        self.cold_starts = 0
+        # Knative asks for the initial scale once in a revision's life
+        self._initial_reached = False
+        self._new_fleet = new_fleet
+        self._fleet: Fleet | None = None  # from the first time it woke
+        self._attention: _Attention | None = None
+
+    @property
+    def awake(self) -> bool:
+        return self._attention is not None
+
+    @property
+    def fleet(self) -> Fleet | None:
+        return self._fleet
+
+    @property
+    def held(self) -> bool:
+        """Somebody's request is in its hands."""
+        return self.load.active > 0 or self.load.waiting > 0
+
+    def retire(self, retired: bool) -> None:
+        """Whether no route leads to it any more; Knative calls such a revision unreachable."""
+        self.retired = retired
+        if self._attention is not None:
+            template, reachable = self.revision.template, not retired
+            self._attention.policy = Policy.of(template, reachable)
+            self._attention.bounds = Bounds.of(template, reachable)
+
+    def adopt(self, found: Found, now: float) -> None:
+        it = self._wake(now)
+        it.fleet.adopt(found)
+        self.desired = max(self.desired, it.fleet.size)
+        it.state = initial_state(it.fleet.size, now, self.revision.template.scale.down_delay)
+        it.phase = adopted_phase(it.fleet.size, now)
+        logger.info("%s: instance %s found running", found.revision, found.instance)
+
+    # The event rule: a request that would queue asks for capacity now
+
+    def satisfied(self, load: Load) -> bool:
+        """Whether these requests have all the instances they may have; must be cheap."""
+        if self._attention is None or not self._attention.fleet.size:
+            return False
+        needed = self._needed(self._attention.policy, load)
+        return self._attention.fleet.size >= min(needed, self._attention.bounds.max or inf)
+
+    def answer(self, now: float) -> None:
+        """Start what the requests in hand need, unless KPA wants more already."""
+        template = self.revision.template
+        if not self._needed(Policy.of(template, reachable=not self.retired), self.load):
+            return  # whoever asked has left
+        it = self._wake(now)
+        needed = self._recall(it, now)
+        size, ready = it.fleet.size, it.fleet.count(State.READY)
+        wanted, it.phase = bound(it.bounds, needed, size, ready, it.phase, now)
+        self.desired = max(self.desired, wanted)
+        self._start_missing(it, now, f"{self.load.active} active, {self.load.waiting} waiting")
+        if not size and it.fleet.size:
+            self.cold_starts += 1
+
+    def _needed(self, policy: Policy, load: Load) -> int:
+        template = self.revision.template
+        concurrent = template.scale.metric is Metric.CONCURRENCY
+        needed = reflex.demand(load, template.concurrency, policy.target if concurrent else inf)
+        return max(needed, policy.activation) if needed else 0
+
+    def _recall(self, it: _Attention, now: float) -> int:
+        needed = self._needed(it.policy, self.load)
+        it.asked = reflex.recall(it.asked, needed, now, self.revision.template.scale.window)
+        return needed
+
+    # The tick: Knative's KPA
+
+    def wake(self, now: float) -> None:
+        self._wake(now)
+
+    def record(self, sample: Sample, second: int, seconds: int) -> None:
+        """What happened in the ``seconds`` seconds up to ``second``."""
+        it = self._attention
+        assert it is not None
+        self.load = sample.load
+        rps = self.revision.template.scale.metric is Metric.RPS
+        value = sample.requests / seconds if rps else sample.concurrency
+        window = int(self.revision.template.scale.window)
+        # After a pause of the whole process one sample speaks for all its seconds.
+        for each in range(second - min(seconds, window) + 1, second + 1):
+            it.stable.record(each, value)
+            it.panic.record(each, value)
+
+    def decide(self, now: float, second: int) -> None:
+        it = self._attention
+        assert it is not None
+        fleet, ready = it.fleet, it.fleet.count(State.READY)
+
+        seen = None
+        if not it.stable.empty(second):
+            seen = Averages(it.stable.average(second), it.panic.average(second))
+        decision, it.state = decide(it.policy, seen, ready, it.state, now)
+        if seen is not None and decision is not None:
+            it.seen, it.decision = seen, decision
+        wanted, it.phase = bound(
+            it.bounds,
+            UNKNOWN if decision is None else decision.desired,
+            fleet.size,
+            ready,
+            it.phase,
+            now,
+        )
+        self._initial_reached |= it.phase.initial_reached
+        self._recall(it, now)
+        self.desired = self._settled(it, wanted, now)
+
+        if self._worth_trying(it):
+            self._start_missing(it, now, self._in_words(it))
+        before = fleet.size
+        given_up = plan(
+            self.desired, fleet.starting, fleet.ready, self.load, self.revision.template.concurrency
+        ).drain
+        if given_up:
+            fleet.drain(given_up)
+            self._log_change(it, before, self._in_words(it))
+
+        if fleet.gone and self._quiet(it, second):
+            self._attention = None  # the fleet stays, for what it knows of failed starts
+            self.desired = 0
+
+    def _settled(self, it: _Attention, wanted: int, now: float) -> int:
+        """KPA's answer, the event rule's, and never less than one for a request in hand."""
+        if self.retired and not self.held:
+            return 0  # no window to wait for: nobody can come back
+        asked = reflex.floor(it.asked, now, self.revision.template.scale.window)
+        settled = max(wanted, asked, 1 if self.held else 0)
+        return min(settled, it.bounds.max) if it.bounds.max else settled
+
+    def _quiet(self, it: _Attention, second: int) -> bool:
+        if self.held:
+            return False
+        return self.retired or (it.bounds.min == 0 and it.stable.average(second) == 0)
+
+    # Starting
+
+    def exited(self, exit: Exit, now: float) -> bool:
+        """False when the instance is none of this revision's.
+
+        One that ended by itself is missing: what is wanted stays, so it is replaced.
+        """
+        it = self._attention
+        if it is None or exit.instance not in it.fleet:
+            return False
+        it.fleet.exited(exit)
+        if self._worth_trying(it):
+            self._start_missing(it, now, f"{exit.instance} exited")
+        return True
+
+    def _worth_trying(self, it: _Attention) -> bool:
+        """After failed starts nothing is tried again for traffic that has gone away."""
+        if not it.fleet.failing or it.fleet.count(State.READY) or self.held:
+            return True
+        return it.bounds.min > 0 and not self.retired
+
+    def _start_missing(self, it: _Attention, now: float, why: str) -> None:
+        fleet = it.fleet
+        if fleet.blocked_until > now:
+            return
+        wanted = self.desired
+        if fleet.failing and not fleet.count(State.READY):
+            wanted = min(wanted, 1)  # nothing shows that it works at all: one try is enough to see
+        before = fleet.size
+        if wanted > before:
+            fleet.start(wanted - before)
+            self._log_change(it, before, why)
+
+    # Awake and asleep
+
+    def _wake(self, now: float) -> _Attention:
+        if self._attention is not None:
+            return self._attention
+        if self._fleet is None:
+            self._fleet = self._new_fleet(self.revision)
+        template, reachable = self.revision.template, not self.retired
+        scale = template.scale
+        policy, bounds = Policy.of(template, reachable), Bounds.of(template, reachable)
+        if self._initial_reached:
+            phase = Phase(Activity.INACTIVE, now, initial_reached=True)
+        else:
+            phase = new_phase(bounds, now)
+        self._attention = _Attention(
+            fleet=self._fleet,
+            policy=policy,
+            bounds=bounds,
+            stable=LinearWindow(int(scale.window)),
+            panic=LinearWindow(panic_window_seconds(scale.window, scale.panic_window)),
+            state=initial_state(self._fleet.size, now, scale.down_delay),
+            phase=phase,
+            decision=undecided(policy, scale.initial),
+        )
+        return self._attention
+
+    # To be shown
+
+    def status(self) -> RevisionStatus:
+        it, fleet = self._attention, self._fleet
+        return RevisionStatus(
+            service=self.revision.service,
+            revision=self.revision.name,
+            retired=self.retired,
+            awake=it is not None,
+            metric=self.revision.template.scale.metric,
+            desired=self.desired,
+            starting=fleet.count(State.STARTING) if fleet else 0,
+            ready=fleet.count(State.READY) if fleet else 0,
+            draining=fleet.count(State.DRAINING) if fleet else 0,
+            stopping=fleet.count(State.STOPPING) if fleet else 0,
+            stable=it.seen.stable if it else 0.0,
+            panic=it.seen.panic if it else 0.0,
+            target=it.policy.target if it else 0.0,
+            excess_burst=it.decision.excess_burst if it else 0,
+            panicking=it.decision.panicking if it else False,
+            outage=fleet.outage if fleet else None,
+            cold_starts=self.cold_starts,
+            starts=fleet.starts if fleet else 0,
+            starts_failed=fleet.starts_failed if fleet else 0,
+            crashes=fleet.crashes if fleet else 0,
+            became_ready=fleet.became_ready if fleet else 0,
+            start_seconds=fleet.start_seconds if fleet else 0.0,
+        )
+
+    def _in_words(self, it: _Attention) -> str:
+        metric = self.revision.template.scale.metric
+        words = f"{metric} {it.seen.stable:.1f}, target {it.policy.target:g}"
+        if it.decision.panicking:
+            words += ", panic"
+        return words + ", retired" if self.retired else words
+
+    def _log_change(self, it: _Attention, before: int, why: str) -> None:
+        logger.info("%s: %d -> %d instances (%s)", self.revision.name, before, it.fleet.size, why)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.knative_vectors import COMPONENTS, differences, label, not_applicable
+from tests import knative_data
+
+# What the gate before zero does only because Knative's network is programmed
+# from afar. On one host the proxy is in the path before, during and after.
+GRACE = "waits out the grace period in which a cluster's network is reprogrammed"
+PROBE = "waits for the activator to be in the path; here the proxy always is"
+NOT_ON_ONE_HOST = {
+    "after grace period, but prober fails": PROBE,
+    "can't scale to zero if unreachable but before deadline": GRACE,
+    "waits (just before grace period, proxy short)": GRACE,
+}
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [each for component in sorted(COMPONENTS) for each in knative_data.vector_params(component)],
+)
+def test_every_recorded_answer_of_a_part_is_ours_as_well(vector: dict[str, Any]) -> None:
+    if reason := not_applicable(vector):
+        pytest.skip(reason)
+    assert differences(vector) == []
+
+
+def test_only_the_distributed_parts_of_the_gate_are_left_out() -> None:
+    gate = {vector["name"]: vector for vector in knative_data.vectors("scale_to_zero_gate")}
+    left_out = {name: reason for name in gate if (reason := not_applicable(gate[name]))}
+    assert set(left_out.values()) <= {GRACE, PROBE}
+    known = NOT_ON_ONE_HOST.keys() & gate.keys()
+    assert {name: left_out.get(name) for name in known} == {
+        name: NOT_ON_ONE_HOST[name] for name in known
+    }
+    assert left_out.keys() == known or knative_data.directory != knative_data.OURS
+
+
+def test_a_wrong_expectation_of_any_component_is_noticed() -> None:
+    """A replay that compares nothing would agree with everything."""
+    unnoticed = []
+    for component in COMPONENTS:
+        for vector in knative_data.vectors(component)[:1]:
+            if not not_applicable(vector) and not differences(_falsified(vector)):
+                unnoticed.append(label(vector))
+    assert unnoticed == []
+
+
+def _falsified(vector: dict[str, Any]) -> dict[str, Any]:
+    return {key: _shift(value) if key == "expect" else value for key, value in vector.items()} | (
+        {"input": _shift_outputs(vector["input"])}
+    )
+
+
+def _shift(expected: Any) -> Any:
+    match expected:
+        case bool():
+            return not expected
+        case int() | float():
+            return expected + 3
+        case dict():
+            return {key: _shift(value) for key, value in expected.items()}
+        case list():
+            return [_shift(value) for value in expected]
+        case _:
+            return expected
+
+
+def _shift_outputs(given: dict[str, Any]) -> dict[str, Any]:
+    """Some components keep what they expect beside their operations."""
+    given = dict(given)
+    if "steps" in given:
+        given["steps"] = [
+            {k: _shift(v) if k.startswith("expect") else v for k, v in step.items()}
+            for step in given["steps"]
+        ]
+    if "ops" in given:
+        given["ops"] = [
+            [*op[:2], _shift(op[2])] if op[0] != "record" else op for op in given["ops"]
+        ]
+    return given
