@@ -1,0 +1,378 @@
+"""The instances of one revision, from asked-for to gone.
+
+Owns their tasks and says which of them may be given requests. How many there
+should be, and which of them may go, is decided elsewhere; so is how a request
+finds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from wakeful.clock import Now
+from wakeful.config.model import Revision
+from wakeful.events import Backends, Endpoint, Outage
+from wakeful.runtime.backoff import FRESH, PROVEN_AFTER
+from wakeful.runtime.driver import Driver, DriverError, EngineUnavailable, ImageNotFound
+from wakeful.runtime.instance import Address, Event, Exit, Found, InstanceId, State, step
+from wakeful.runtime.probe import Prober, Probing
+
+logger = logging.getLogger(__name__)
+
+# A start that takes longer has failed, unless requests are willing to wait longer.
+SHORTEST_START_TIMEOUT = 60.0
+
+# What an operator is shown of an instance that failed.
+TAIL_LINES = 20
+TAIL_TIMEOUT = 5.0
+
+# Between two tries to stop an instance whose engine refuses or does not answer.
+FIRST_STOP_RETRY = 1.0
+LONGEST_STOP_RETRY = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class _Instance:
+    id: InstanceId
+    began: float  # when it was asked for
+    address: Address | None = None
+    state: State = State.STARTING
+    proven: bool = False  # was ready for PROVEN_AFTER
+    # Resolved when it has to go: with what went wrong, for an operator, or
+    # with None when it goes because nobody needs it.
+    over: asyncio.Future[str | None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Fleet:
+    """Keeps the instances it was told to start alive until they may go, or go by themselves.
+
+    An instance that failed is not replaced from here: ``blocked_until`` says
+    when the next start makes sense, and whoever decides on the scale asks for it.
+    """
+
+    def __init__(
+        self,
+        revision: Revision,
+        driver: Driver,
+        prober: Prober,
+        publish: Callable[[Backends], None],
+        *,
+        now: Now,
+        new_id: Callable[[], InstanceId],
+        starts: asyncio.Semaphore | None = None,
+    ) -> None:
+        self.revision = revision
+        self._driver = driver
+        self._prober = prober
+        self._publish = publish
+        self._now = now
+        self._new_id = new_id
+        # A turn to start, of those that all fleets of this host share.
+        self._turn = starts or nullcontext()
+
+        self._instances: dict[InstanceId, _Instance] = {}  # oldest first
+        self._counts: Counter[State] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._backoff = FRESH
+        self._trouble: Outage | None = None  # the latest failure, until something starts or is well
+        self._published = Backends()
+        self._closing = asyncio.Event()
+        self._left = False
+
+        # Read at a scrape
+        self.starts = 0
+        self.starts_failed = 0  # never became ready
+        self.crashes = 0  # ended by themselves after they had been ready
+        self.became_ready = 0
+        self.start_seconds = 0.0  # from asked-for to ready, of those that became ready
+
+    # Called by whoever decides on the scale
+
+    @property
+    def starting(self) -> tuple[InstanceId, ...]:
+        return self._those(State.STARTING)
+
+    @property
+    def ready(self) -> tuple[InstanceId, ...]:
+        return self._those(State.READY)
+
+    @property
+    def draining(self) -> tuple[InstanceId, ...]:
+        return self._those(State.DRAINING)
+
+    def __contains__(self, instance: object) -> bool:
+        return instance in self._instances
+
+    def count(self, state: State) -> int:
+        return self._counts[state]
+
+    @property
+    def size(self) -> int:
+        """Those that serve, or will: neither draining nor stopping."""
+        return self._counts[State.STARTING] + self._counts[State.READY]
+
+    @property
+    def gone(self) -> bool:
+        """Nothing is left, not even something that is being stopped."""
+        return not self._instances
+
+    @property
+    def blocked_until(self) -> float:
+        """No start makes sense before this moment."""
+        return self._backoff.until
+
+    @property
+    def failing(self) -> bool:
+        """The latest starts failed, and none has proved itself since."""
+        return self._backoff.failures > 0
+
+    @property
+    def outage(self) -> Outage | None:
+        """Why nothing can answer now, and nothing is under way that might."""
+        if self._trouble is None or self.size or self._trouble.until <= self._now():
+            return None
+        return self._trouble
+
+    def start(self, count: int) -> None:
+        """Begin ``count`` instances. Publishes nothing before it returns."""
+        assert not self._closing.is_set()
+        for _ in range(count):
+            self._begin(_Instance(self._new_id(), self._now()))
+            self.starts += 1
+
+    def adopt(self, found: Found) -> None:
+        """Take in an instance that runs already; it is ready when its probe passes."""
+        if found.instance not in self._instances:
+            self._begin(_Instance(found.instance, self._now(), found.address))
+
+    def drain(self, instances: Iterable[str]) -> None:
+        """Take these out of balancing. What starts is called off; what is ready waits for
+        ``drained``, which may come from inside ``publish``."""
+        for name in list(instances):
+            it = self._instances.get(InstanceId(name))
+            if it is None:
+                continue
+            if it.state is State.STARTING:
+                self._end(it, Event.STOP)
+            elif it.state is State.READY:
+                self._step(it, Event.DRAIN)
+        self._announce()
+
+    async def close(self, *, leave: bool) -> None:
+        """Stop every instance and wait until all are gone; or leave them running.
+
+        Assumes that their requests have ended, or may be cut.
+        """
+        self._closing.set()
+        if leave:
+            self._left = True
+            for task in self._tasks:
+                task.cancel()
+        else:
+            for it in self._instances.values():
+                self._withdraw(it)
+            self._announce()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if leave:
+            self._instances.clear()
+            self._counts.clear()
+
+    # Called by the proxy
+
+    def drained(self, instance: str) -> None:
+        """No request is in it any more, and none will be."""
+        it = self._instances.get(InstanceId(instance))
+        if it is not None and it.state is State.DRAINING:
+            self._end(it, Event.STOP)
+
+    # Called by the driver
+
+    def exited(self, exit: Exit) -> None:
+        it = self._instances.get(exit.instance)
+        if it is None:
+            return
+        if it.state is State.STOPPING:
+            self._step(it, Event.EXITED)  # as it was asked to
+            return
+        if it.state is State.STARTING:
+            self._failed(it, Event.EXITED, f"instance exited at start: {exit.detail}")
+            return
+        self.crashes += 1
+        if it.state is State.READY and not it.proven:
+            # Being ready for a moment each time is a crash loop as well.
+            self._failed(it, Event.EXITED, f"instance exited soon after start: {exit.detail}")
+            return
+        self._end(it, Event.EXITED, f"exited: {exit.detail}")
+        self._announce()
+
+    # The life of an instance
+
+    def _begin(self, it: _Instance) -> None:
+        self._trouble = None  # the next try begins: whoever asks from now on may wait for it
+        self._instances[it.id] = it
+        self._counts[it.state] += 1
+        task = asyncio.create_task(self._live(it), name=it.id)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: instance %s", self.revision.name, task.get_name(), exc_info=error)
+
+    async def _live(self, it: _Instance) -> None:
+        """All of it: come up, be there until it is over, and leave no trace."""
+        self._announce()
+        try:
+            async with asyncio.TaskGroup() as life:
+                rise = life.create_task(self._rise(it))
+                wrong = await it.over
+                rise.cancel()  # an exit, or a drain, in the middle of its start
+            if wrong is not None:
+                await self._report(it, wrong)
+        finally:
+            if not self._left:
+                self._withdraw(it)
+                self._announce()
+                await self._remove(it)
+
+    async def _rise(self, it: _Instance) -> None:
+        """Start it and probe it. How this ends goes to ``_became_ready`` or ``_failed``."""
+        timeout = max(self.revision.template.queue.timeout, SHORTEST_START_TIMEOUT)
+        probe: Probing | None = None
+        try:
+            async with asyncio.timeout(None) as deadline:
+                async with self._turn:
+                    # One that waits for its turn has not begun, so it cannot be late.
+                    deadline.reschedule(asyncio.get_running_loop().time() + timeout)
+                    if it.address is None:
+                        it.address = await self._driver.start(self.revision, it.id)
+                probe = self._prober(it.address, self.revision.template.readiness)
+                await probe.passed()
+        except DriverError as error:
+            self._failed(it, Event.STOP, _for_the_client(error, self.revision), str(error))
+        except TimeoutError:
+            self._failed(it, Event.STOP, self._too_late(timeout, probe))
+        except Exception:
+            logger.exception("%s: instance %s could not be started", self.revision.name, it.id)
+            self._failed(it, Event.STOP, "the instance could not be started")
+        else:
+            self._became_ready(it)
+            await asyncio.sleep(PROVEN_AFTER)
+            it.proven = True
+            self._backoff = FRESH
+
+    def _became_ready(self, it: _Instance) -> None:
+        if it.over.done():
+            return  # it exited, or was called off, in this very turn of the loop
+        took = self._now() - it.began
+        self.became_ready += 1
+        self.start_seconds += took
+        self._trouble = None
+        self._step(it, Event.PROBE_PASSED)
+        logger.info("%s: instance %s is ready after %.3f s", self.revision.name, it.id, took)
+        self._announce()
+
+    def _failed(self, it: _Instance, event: Event, detail: str, reason: str | None = None) -> None:
+        """``detail`` is for clients, ``reason`` for the operator."""
+        if it.over.done():
+            return
+        if it.state is State.STARTING:
+            self.starts_failed += 1
+        self._backoff = self._backoff.failed(it.began, self._now())
+        self._trouble = Outage("start_failed", detail, self._backoff.until)
+        self._end(it, event, reason or detail)
+        self._announce()
+
+    def _end(self, it: _Instance, event: Event, wrong: str | None = None) -> None:
+        self._step(it, event)
+        if not it.over.done():  # cancelled, where its task has broken down
+            it.over.set_result(wrong)
+
+    def _withdraw(self, it: _Instance) -> None:
+        """Whatever state it is in: from now on it only waits to be stopped."""
+        if it.state is State.READY:
+            self._step(it, Event.DRAIN)
+        if it.state is not State.STOPPING:
+            self._end(it, Event.STOP)
+
+    async def _report(self, it: _Instance, wrong: str) -> None:
+        lines: list[str] = []
+        try:
+            async with asyncio.timeout(TAIL_TIMEOUT):
+                lines = await self._driver.tail(it.id, TAIL_LINES)
+        except (DriverError, TimeoutError) as error:
+            logger.debug("%s: no output of instance %s: %s", self.revision.name, it.id, error)
+        output = "".join(f"\n  | {line}" for line in lines)
+        logger.warning("%s: instance %s: %s%s", self.revision.name, it.id, wrong, output)
+
+    async def _remove(self, it: _Instance) -> None:
+        """Stop it. One that the engine does not let us stop is not forgotten but tried again."""
+        retry = FIRST_STOP_RETRY
+        try:
+            while True:
+                try:
+                    await self._driver.stop(it.id, self.revision.template.stop_grace)
+                    break
+                except DriverError as error:
+                    logger.warning(
+                        "%s: instance %s cannot be stopped: %s", self.revision.name, it.id, error
+                    )
+                if self._closing.is_set() or await self._closes_within(retry):
+                    break
+                retry = min(2 * retry, LONGEST_STOP_RETRY)
+        finally:
+            self._step(it, Event.REMOVED)
+            del self._instances[it.id]
+
+    async def _closes_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._closing.wait()
+        except TimeoutError:
+            return False
+
+    # Helpers
+
+    def _step(self, it: _Instance, event: Event) -> None:
+        self._counts[it.state] -= 1
+        it.state = step(it.state, event)
+        self._counts[it.state] += 1
+
+    def _announce(self) -> None:
+        """Publish, if there is anything new to say."""
+        endpoints = tuple(
+            Endpoint(it.id, it.address.host, it.address.port)
+            for it in self._instances.values()
+            if it.state is State.READY and it.address is not None
+        )
+        backends = Backends(endpoints, self.outage)
+        if backends != self._published:
+            self._published = backends
+            self._publish(backends)
+
+    def _those(self, state: State) -> tuple[InstanceId, ...]:
+        return tuple(it.id for it in self._instances.values() if it.state is state)
+
+    def _too_late(self, timeout: float, probe: Probing | None) -> str:
+        if probe is None:
+            return f"the instance was not started within {timeout:g}s"
+        port = self.revision.template.port
+        return f"did not listen on port {port} within {timeout:g}s: {probe.last_failure}"
+
+
+def _for_the_client(error: DriverError, revision: Revision) -> str:
+    """What failed, without what only concerns the operator: paths, engines, registries."""
+    if isinstance(error, ImageNotFound):
+        return f'image "{revision.template.image}" not found'
+    if isinstance(error, EngineUnavailable):
+        return "the container engine does not answer"
+    return "the instance could not be started"
