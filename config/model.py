@@ -98,6 +98,7 @@ class Template:
     max_instances: int = 10  # 0 = no limit
     timeout: float = 300.0
     response_start_timeout: float = 300.0
+    max_request_body: int | None = None  # bytes; None = no limit
     queue: Queue = field(default_factory=Queue)
     scale: Scale = field(default_factory=Scale)
     readiness: Readiness = field(default_factory=Readiness)

@@ -30,6 +30,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,55}[a-z0-9])?")
 # What addresses that are never started or stopped can have. All the rest is
 # about instances of our own.
 _KEYS_OF_UPSTREAMS = (
+    "max-request-body",
     "upstreams",
     "domains",
     "concurrency",

@@ -300,6 +300,7 @@ SERVICE: Section = {
     "max-instances": within(_whole, 0, math.inf, "0 or more (0 means no limit)"),
     "timeout": _positive_seconds,
     "response-start-timeout": _positive_seconds,
+    "max-request-body": within(quantity.memory, 0, math.inf, "0 or more"),
     "queue": section(QUEUE),
     "scale": section(SCALE),
     "readiness": section(READINESS),

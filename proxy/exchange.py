@@ -127,10 +127,11 @@ class Exchange:
         throttler = shares[0][1] if len(shares) == 1 else choose(shares, plane.randrange(100))
         if not throttler.awake:
             plane.wake(throttler, now)
-        if head.length > plane.limits.body or self.received > plane.limits.body:
+        self._throttler = throttler
+        longest = throttler.template.max_request_body
+        if longest is not None and max(head.length, self.received) > longest:
             self._answer(reply.BODY_TOO_LARGE)
             return
-        self._throttler = throttler
         try:
             slot = throttler.acquire(self, now)
         except Refused as refused:
@@ -146,10 +147,11 @@ class Exchange:
 
     def request_body(self, data: bytes) -> None:
         self.received += len(data)
-        if self.received > self.plane.limits.body:
-            if self._stage is not Stage.NEW:  # else begin() will see it
+        if self._throttler is not None:  # else begin() will see it
+            longest = self._throttler.template.max_request_body
+            if longest is not None and self.received > longest:
                 self._fail(reply.BODY_TOO_LARGE)
-            return
+                return
         if self.head.framing is Framing.CHUNKED:
             self._send(b"%x\r\n%b\r\n" % (len(data), data), len(data))
         else:

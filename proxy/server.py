@@ -34,7 +34,6 @@ class Limits:
     target: int = 16 * 1024
     head: int = 64 * 1024
     fields: int = 128
-    body: int = 2**63 - 1
     buffer: int = 64 * 1024  # of a body, while nothing takes it
     head_timeout: float = 10.0
     idle_timeout: float = 75.0

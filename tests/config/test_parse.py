@@ -115,6 +115,7 @@ CONTAINER_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("cpu: 250m", {"cpu": 0.25}),
     ("memory: 256Mi", {"memory": 268_435_456}),
     ("stop-grace: 0s", {"stop_grace": 0.0}),
+    ("max-request-body: 10Mi", {"max_request_body": 10_485_760}),
 ]
 
 
