@@ -24,7 +24,6 @@ class Reply:
 
 NO_ROUTE: Final = Reply(404, "no_route", "no service answers for this host")
 QUEUE_FULL: Final = Reply(503, "queue_full", "too many requests are waiting for this service", 1)
-SHUTTING_DOWN: Final = Reply(503, "shutting_down", "wakeful is stopping", 1)
 QUEUE_TIMEOUT: Final = Reply(504, "queue_timeout", "no instance had room in time")
 COLD_START_TIMEOUT: Final = Reply(504, "cold_start_timeout", "no instance was ready in time")
 RESPONSE_TIMEOUT: Final = Reply(504, "response_timeout", "the instance did not answer in time")

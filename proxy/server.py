@@ -103,11 +103,22 @@ class DataPlane:
 
     # Called by the application
 
-    async def listen(self, address: HostPort) -> None:
-        """Raises OSError when the address cannot be had."""
+    async def bind(self, address: HostPort) -> None:
+        """Take the address, and accept nothing yet. Raises OSError when it cannot be had."""
         self._server = await self._loop.create_server(
-            lambda: Downstream(self), address.host or None, address.port, backlog=_BACKLOG
+            lambda: Downstream(self),
+            address.host or None,
+            address.port,
+            backlog=_BACKLOG,
+            start_serving=False,
         )
+
+    async def listen(self, address: HostPort | None = None) -> None:
+        """Accept connections, at ``address`` or where it was bound. Raises OSError."""
+        if address is not None:
+            await self.bind(address)
+        assert self._server is not None
+        await self._server.start_serving()
 
     @property
     def port(self) -> int:
@@ -165,6 +176,8 @@ class DataPlane:
 
     def close(self) -> None:
         """Cut whatever is left."""
+        if self._server is not None:
+            self._server.close()
         for connection in list(self.connections):
             connection.cut(reset=True)
         for throttler in self.throttlers.values():

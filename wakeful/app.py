@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -94,13 +95,18 @@ class App:
             self._state.close()
             raise StartError(f"access-log {config.access_log.file}: {error.strerror}") from None
         try:
+            await self._bind()
+            found = await self._driver.instances()
+            # In one turn of the loop, so that what is adopted counts as the minimum.
             self._take_over(list(config.services.values()))
-            await self._adopt()
-            await self._listen()
+            self._adopt(found)
+            await self.plane.listen()
+            await self._admin.listen()
+        except DriverError as error:
+            await self._abandon()
+            raise StartError(f"runtime {self.runtime}: {error}") from None
         except BaseException:
-            await self._driver.close()
-            self.plane.close()
-            self._state.close()
+            await self._abandon()
             raise
         self._hold(self._pulse(), "pulse")
         self._log_start()
@@ -125,23 +131,28 @@ class App:
             return DockerDriver(self._state.owner)
         return ProcessDriver(self._state.owner, self.config.directory, self._state.path)
 
-    async def _listen(self) -> None:
-        for name, listener, address in (
-            ("listen", self.plane.listen, self.config.listen),
-            ("admin", self._admin.listen, self.config.admin),
+    async def _bind(self) -> None:
+        """Before anything is started: a port that is taken must start nothing."""
+        for name, bind, address in (
+            ("listen", self.plane.bind, self.config.listen),
+            ("admin", self._admin.bind, self.config.admin),
         ):
             try:
-                await listener(address)
+                await bind(address)
             except OSError as error:
-                reason = error.strerror or str(error)
+                reason = os.strerror(error.errno) if error.errno else str(error)
                 raise StartError(f"{name} {address}: {reason}") from None
 
-    async def _adopt(self) -> None:
+    async def _abandon(self) -> None:
+        """The start failed: what was started for it ends, what ran before it stays."""
+        await self._scaler.close(leave=True)
+        await self._driver.close()
+        await self._admin.close()
+        self.plane.close()
+        self._state.close()
+
+    def _adopt(self, found: Sequence[Found]) -> None:
         """Take back what an earlier run left behind, and stop what fits nothing any more."""
-        try:
-            found = await self._driver.instances()
-        except DriverError as error:
-            raise StartError(f"runtime {self.runtime}: {error}") from None
         for instance in found:
             if self._scaler.adopt(instance):
                 log.info("%s: adopted instance %s", instance.revision, instance.instance)

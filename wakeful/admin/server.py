@@ -34,9 +34,13 @@ class AdminServer:
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
 
-    async def listen(self, address: HostPort) -> None:
-        """Raises OSError when the address cannot be had."""
+    async def bind(self, address: HostPort) -> None:
+        """Take the address. Raises OSError when it cannot be had."""
         self._socket = _bind(address)
+
+    async def listen(self) -> None:
+        """Answer where it was bound."""
+        assert self._socket is not None
         app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
