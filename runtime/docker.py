@@ -1,0 +1,264 @@
+"""Instances as containers of a Docker engine.
+
+Who lives is kept on the loop and nowhere else; the calls are made in threads
+(docker_client), the exits come from one more (docker_events), and lists are
+compared with what should live whenever an exit may have been missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Concatenate
+
+from docker.api.client import APIClient
+
+from wakeful.config.model import Revision
+from wakeful.runtime import docker_container as containers
+from wakeful.runtime.docker_client import DockerClient, P, T
+from wakeful.runtime.docker_container import Launched
+from wakeful.runtime.docker_events import DockerEvents
+from wakeful.runtime.docker_pull import DockerPulls
+from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
+from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+
+log = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT = 10.0
+_RECONCILE = 30.0
+_REMOVE_POLL = 0.05
+_REMOVE_PATIENCE = 20.0
+_EXIT_PATIENCE = 2.0  # for the engine to tell of an exit that it has already carried out
+
+
+@dataclass(slots=True, eq=False)
+class _Stopping:
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    callers: int = 0
+
+
+class DockerDriver:
+    """Containers labelled with ``owner``, on ``network``.
+
+    Without a network: the one that this process is in, when it is in a
+    container itself, else the engine's default bridge.
+    """
+
+    name = "docker"
+
+    def __init__(self, owner: str, *, network: str | None = None) -> None:
+        self._owner = owner
+        self._network = network
+        self._client: DockerClient | None = None
+        self._pulls: DockerPulls | None = None
+        self._events: DockerEvents | None = None
+        self._exited: Callable[[Exit], None] = lambda _: None
+        self._alive: set[InstanceId] = set()
+        self._starting: set[InstanceId] = set()  # of those, not to be found in lists yet
+        self._stopping: dict[InstanceId, _Stopping] = {}
+        self._discards: dict[InstanceId, asyncio.Task[None]] = {}  # of cancelled starts
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self, exited: Callable[[Exit], None]) -> None:
+        self._exited = exited
+        self._client = client = DockerClient()
+        self._pulls = DockerPulls(client.new)
+        connected = asyncio.Event()
+        try:
+            await client.connect()
+            if self._network is None:
+                self._network = await client.call(containers.own_network)
+            self._events = DockerEvents(
+                client.new,
+                self._owner,
+                asyncio.get_running_loop(),
+                connected=lambda: self._connected(connected),
+                died=self._ended,
+            )
+            self._events.start()
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                await connected.wait()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, TimeoutError):
+                raise EngineUnavailable("Docker answers, but not with its events") from None
+            raise
+        self._spawn(self._remove_dead())
+        self._spawn(self._reconcile_slowly())
+
+    async def start(self, revision: Revision, instance: InstanceId) -> Address:
+        if revision.template.image is None:
+            raise DriverError(f"{revision.service} has no image to make a container from")
+        self._alive.add(instance)
+        self._starting.add(instance)
+        try:
+            launched = await self._launch(revision, instance)
+        except DriverError as error:
+            self._alive.discard(instance)
+            raise type(error)(f"cannot start {revision.service}: {error}") from None
+        except BaseException:
+            self._alive.discard(instance)
+            raise
+        finally:
+            self._starting.discard(instance)
+        if launched.ended is not None:
+            self._ended(instance, launched.ended)
+        return launched.address
+
+    async def stop(self, instance: InstanceId, grace: float) -> None:
+        discard = self._discards.get(instance)
+        if discard is not None:
+            await asyncio.wait([discard])
+        stopping = self._stopping.setdefault(instance, _Stopping())
+        stopping.callers += 1
+        try:
+            # A second SIGTERM means "at once" to many programs.
+            if stopping.callers > 1 or await self._call(
+                containers.terminate, self._owner, instance
+            ):
+                # No thread is held meanwhile: many may be stopped at once.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(grace):
+                        await stopping.ended.wait()
+            await self._remove(instance)
+            if instance in self._alive:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_EXIT_PATIENCE):
+                        await stopping.ended.wait()
+                self._ended(instance, "killed by signal 9")
+            stopping.ended.set()
+        finally:
+            stopping.callers -= 1
+            if stopping.callers == 0:
+                self._stopping.pop(instance, None)
+
+    async def tail(self, instance: InstanceId, lines: int) -> list[str]:
+        return await self._call(containers.tail, self._owner, instance, lines)
+
+    async def instances(self) -> list[Found]:
+        found = await self._call(containers.running, self._owner)
+        unknown = {f.instance for f in found} - self._alive - set(self._discards)
+        if unknown:
+            self._alive |= unknown
+            await self._reconcile()  # one may have ended before it was known
+        return [f for f in found if f.instance in self._alive]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        while self._discards:
+            await asyncio.wait(self._discards.values())
+        self._alive.clear()
+        if self._pulls is not None:
+            self._pulls.close()
+        if self._events is not None:
+            await asyncio.to_thread(self._events.close)
+        if self._client is not None:
+            await self._client.close()
+        self._pulls = self._events = self._client = None
+
+    # Starting
+
+    async def _launch(self, revision: Revision, instance: InstanceId) -> Launched:
+        try:
+            return await self._launch_local(revision, instance)
+        except ImageNotFound:
+            assert revision.template.image is not None
+            assert self._pulls is not None
+            await self._pulls.pull(revision.template.image)
+        return await self._launch_local(revision, instance)
+
+    async def _launch_local(self, revision: Revision, instance: InstanceId) -> Launched:
+        abandoned = threading.Event()
+        launching = asyncio.ensure_future(
+            self._call(containers.launch, self._owner, revision, instance, self._network, abandoned)
+        )
+        try:
+            return await asyncio.shield(launching)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled: it cleans up at its next step, and
+            # when it had none left, its container is removed here.
+            abandoned.set()
+            self._discards[instance] = asyncio.create_task(self._discard(launching, instance))
+            raise
+
+    async def _discard(self, launching: asyncio.Future[Launched], instance: InstanceId) -> None:
+        try:
+            with suppress(DriverError):
+                await launching
+            await self._remove(instance)
+        except DriverError as error:
+            log.warning("cannot remove %s, whose start was given up: %s", instance, error)
+        finally:
+            del self._discards[instance]
+
+    async def _remove(self, instance: InstanceId) -> None:
+        try:
+            async with asyncio.timeout(_REMOVE_PATIENCE):
+                while not await self._call(containers.remove, self._owner, instance):  # noqa: ASYNC110
+                    await asyncio.sleep(_REMOVE_POLL)
+        except TimeoutError:
+            raise DriverError(f"container {instance} is still being removed") from None
+
+    # Exits
+
+    def _ended(self, instance: InstanceId, detail: str) -> None:
+        if instance in self._stopping:
+            self._stopping[instance].ended.set()
+        if instance in self._alive:
+            self._alive.discard(instance)
+            self._exited(Exit(instance, detail))
+
+    def _connected(self, connected: asyncio.Event) -> None:
+        if connected.is_set():
+            log.info("the stream of Docker events stands again")
+            self._spawn(self._reconcile())
+        connected.set()
+
+    async def _reconcile_slowly(self) -> None:
+        while True:
+            await asyncio.sleep(_RECONCILE)
+            await self._reconcile()
+
+    async def _reconcile(self) -> None:
+        """Find the exits that no event told of."""
+        expected = self._alive - self._starting
+        if not expected:
+            return
+        try:
+            for instance in expected - await self._call(containers.alive, self._owner):
+                detail = await self._call(containers.ending, self._owner, instance)
+                if detail is not None:
+                    self._ended(instance, detail)
+        except DriverError as error:
+            log.debug("cannot compare instances with containers: %s", error)
+
+    # Housekeeping
+
+    async def _remove_dead(self) -> None:
+        try:
+            removed = await self._call(containers.remove_dead, self._owner)
+        except DriverError as error:
+            log.warning("cannot remove what an earlier run left behind: %s", error)
+            return
+        if removed:
+            log.info("removed containers left behind by an earlier run: %s", ", ".join(removed))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _call(
+        self,
+        function: Callable[Concatenate[APIClient, P], T],
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> T:
+        if self._client is None:
+            raise EngineUnavailable("the Docker driver is not open")
+        return await self._client.call(function, *arguments, **options)

@@ -1,0 +1,129 @@
+"""Calls of the Docker API from threads of their own, with our own exceptions.
+
+The docker package blocks and its clients must not be shared by threads, so
+each thread has one. The API version is negotiated once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, TypeVar
+
+import docker.errors
+import requests
+from docker.api.client import APIClient
+from docker.utils import kwargs_from_env
+from urllib3.exceptions import HTTPError
+
+from wakeful.runtime.docker_engine import docker_host
+from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Creates and starts are mostly waits for the engine, which itself works on
+# few at a time.
+_THREADS = 8
+
+
+class DockerClient:
+    """The engine that DOCKER_HOST and its kin name."""
+
+    def __init__(self) -> None:
+        self._version = "auto"
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="wakeful-docker")
+        self._local = threading.local()
+        self._clients: list[APIClient] = []
+
+    async def connect(self) -> None:
+        """Raises EngineUnavailable."""
+        self._version = await self.call(_version)
+
+    async def call(
+        self,
+        function: Callable[Concatenate[APIClient, P], T],
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> T:
+        """What ``function`` returns, given a client, in a thread; raises only DriverErrors."""
+
+        def in_thread() -> T:
+            with renamed_errors():
+                return function(self._client(), *arguments, **options)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, in_thread)
+
+    def new(self) -> APIClient:
+        """A client for a thread of the caller's; it is the caller's to close."""
+        return APIClient(version=self._version, **kwargs_from_env())
+
+    async def close(self) -> None:
+        # Elsewhere than on the loop: a call that hangs would hold it.
+        await asyncio.to_thread(self._pool.shutdown)
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+
+    def _client(self) -> APIClient:
+        client: APIClient | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = self.new()
+            self._clients.append(client)
+        return client
+
+
+def _version(client: APIClient) -> str:
+    version: str = client.api_version
+    return version
+
+
+@contextmanager
+def renamed_errors() -> Iterator[None]:
+    """Inside, what the docker package raises becomes a DriverError in one line."""
+    try:
+        yield
+    except docker.errors.ImageNotFound as error:
+        raise ImageNotFound(cause(error)) from None
+    except docker.errors.APIError as error:
+        raise DriverError(cause(error)) from None
+    except (docker.errors.DockerException, requests.RequestException, HTTPError, OSError) as error:
+        raise EngineUnavailable(
+            f"Docker does not answer at {docker_host()}: {_root(error)}"
+        ) from None
+
+
+def cause(error: docker.errors.APIError) -> str:
+    """The engine's explanation without the layers that passed it on."""
+    return innermost(str(error.explanation or error))
+
+
+def innermost(explanation: str) -> str:
+    """The end of a chain such as the runtime's, in one line.
+
+    'failed to create shim task: OCI runtime create failed: ... starting
+    container process caused: exec: "x": not found: unknown' becomes
+    'exec: "x": not found'.
+    """
+    line = " ".join(explanation.split())
+    if "OCI runtime" in line:
+        line = re.split(r"(?:caused:|caused \"|unable to start container process:) ?", line)[-1]
+        line = re.sub(r"(?:: unknown|\")+$", "", line)
+    return line
+
+
+def _root(error: BaseException) -> str:
+    """What the operating system said, from under the wrappers of three packages."""
+    seen: BaseException | None = error
+    reason = ""
+    while seen is not None:
+        if isinstance(seen, requests.Timeout | TimeoutError):
+            return "timed out"
+        if isinstance(seen, OSError) and seen.strerror:
+            reason = seen.strerror.lower()
+        seen = seen.__cause__ or seen.__context__
+    return reason or " ".join(str(error).split())

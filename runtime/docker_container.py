@@ -1,0 +1,255 @@
+"""One instance as one container: the engine calls, for a thread with a client.
+
+Containers are found by their labels, never by name alone: a name may belong
+to a stranger's container, and that must not be touched.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker.api.client import APIClient
+from docker.errors import APIError, NotFound
+
+from wakeful.config.model import Revision
+from wakeful.runtime.docker_events import exit_detail
+from wakeful.runtime.driver import DriverError
+from wakeful.runtime.environment import command, environment
+from wakeful.runtime.instance import Address, Found, InstanceId
+
+OWNER = "wakeful.owner"
+SERVICE = "wakeful.service"
+REVISION = "wakeful.revision"
+INSTANCE = "wakeful.instance"
+PORT = "wakeful.port"  # so that an adopted instance's address needs no second call
+
+# Nothing can listen on port 0: the address of a container that ended before
+# it could be asked for one. Its exit is what its owner will hear of.
+_NOWHERE = Address("127.0.0.1", 0)
+
+_DEAD = ("created", "exited", "dead")
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    address: Address
+    ended: str | None  # how, when it has ended already
+
+
+class Abandoned(DriverError):
+    """Nobody waits for this start any more."""
+
+
+def launch(
+    client: APIClient,
+    owner: str,
+    revision: Revision,
+    instance: InstanceId,
+    network: str | None,
+    abandoned: threading.Event,
+) -> Launched:
+    """Create and start; when that fails, or is abandoned, nothing is left."""
+    if abandoned.is_set():
+        raise Abandoned
+    container = _create(client, owner, revision, instance, network)
+    try:
+        if abandoned.is_set():
+            raise Abandoned
+        client.start(container)
+        state = client.inspect_container(container)
+        if not state["State"]["Running"]:
+            return Launched(_NOWHERE, _ending(state["State"]))
+        address = _address(state["NetworkSettings"]["Networks"], revision.template.port)
+        if address is None:
+            raise DriverError(f"container {instance} has no address on network {network}")
+    except BaseException:
+        with suppress(APIError):
+            client.remove_container(container, v=True, force=True)
+        raise
+    return Launched(address, None)
+
+
+def _create(
+    client: APIClient, owner: str, revision: Revision, instance: InstanceId, network: str | None
+) -> str:
+    template = revision.template
+    limits: dict[str, Any] = {}
+    if template.cpu is not None:
+        limits["nano_cpus"] = round(template.cpu * 1e9)
+    if template.memory is not None:
+        # Equal, so that memory is memory: otherwise as much swap comes on top.
+        limits["mem_limit"] = limits["memswap_limit"] = template.memory
+    created = client.create_container(
+        template.image,
+        command(revision, template.port) or None,
+        name=instance,
+        environment=environment(revision, template.port),
+        labels={
+            OWNER: owner,
+            SERVICE: revision.service,
+            REVISION: revision.name,
+            INSTANCE: instance,
+            PORT: str(template.port),
+        },
+        # For whoever else stops it; our own stop counts its own grace.
+        stop_timeout=math.ceil(template.stop_grace),
+        host_config=client.create_host_config(network_mode=network, **limits),
+    )
+    container: str = created["Id"]
+    return container
+
+
+def terminate(client: APIClient, owner: str, instance: InstanceId) -> bool:
+    """Ask it to end, with the signal its image names; False when it does not run."""
+    container = _find(client, owner, instance)
+    if container is None:
+        return False
+    try:
+        config = client.inspect_container(container["Id"])["Config"]
+        client.kill(container["Id"], config.get("StopSignal") or "SIGTERM")
+    except NotFound:
+        return False
+    except APIError as error:
+        if error.status_code == 409:  # it is not running, or it is paused
+            return False
+        raise
+    return True
+
+
+def remove(client: APIClient, owner: str, instance: InstanceId) -> bool:
+    """Kill and remove it with its volumes; False while another call is still doing so."""
+    container = _find(client, owner, instance)
+    if container is None:
+        return True
+    try:
+        client.remove_container(container["Id"], v=True, force=True)
+    except NotFound:
+        return True
+    except APIError as error:
+        if error.status_code == 409:  # "removal ... is already in progress"
+            return False
+        raise
+    return True
+
+
+def tail(client: APIClient, owner: str, instance: InstanceId, lines: int) -> list[str]:
+    container = _find(client, owner, instance)
+    if container is None or lines <= 0:
+        return []
+    try:
+        output: bytes = client.logs(container["Id"], tail=lines)
+    except NotFound:
+        return []
+    return output.decode("utf-8", "replace").splitlines()[-lines:]
+
+
+def running(client: APIClient, owner: str) -> list[Found]:
+    """The containers that can be adopted."""
+    found = []
+    for container in _list(client, owner):
+        labels = container["Labels"]
+        if container["State"] != "running" or not labels.get(PORT, "").isdecimal():
+            continue
+        address = _address(container["NetworkSettings"]["Networks"], int(labels[PORT]))
+        if address is not None:
+            found.append(
+                Found(
+                    InstanceId(labels.get(INSTANCE, "")),
+                    labels.get(SERVICE, ""),
+                    labels.get(REVISION, ""),
+                    address,
+                )
+            )
+    return found
+
+
+def alive(client: APIClient, owner: str) -> set[InstanceId]:
+    return {InstanceId(c["Labels"].get(INSTANCE, "")) for c in _list(client, owner)}
+
+
+def ending(client: APIClient, owner: str, instance: InstanceId) -> str | None:
+    """How it ended; None when it has not."""
+    container = _find(client, owner, instance)
+    if container is None:
+        return "removed"
+    try:
+        state = client.inspect_container(container["Id"])["State"]
+    except NotFound:
+        return "removed"
+    return None if state["Running"] else _ending(state)
+
+
+def remove_dead(client: APIClient, owner: str) -> list[str]:
+    """Remove what earlier runs left behind; returns its names."""
+    removed = []
+    for container in _list(client, owner, all=True, status=_DEAD):
+        with suppress(APIError):  # somebody else removes it
+            client.remove_container(container["Id"], v=True, force=True)
+            removed.append(container["Labels"].get(INSTANCE, container["Id"]))
+    return removed
+
+
+def own_network(client: APIClient) -> str | None:
+    """The network to reach instances through, when we are in a container ourselves."""
+    for name in _own_names():
+        try:
+            container = client.inspect_container(name)
+        except NotFound:
+            continue
+        # A container may carry our name by chance: /.dockerenv is also found
+        # in machines made from images.
+        if container["Config"]["Hostname"] != socket.gethostname():
+            continue
+        for network, settings in container["NetworkSettings"]["Networks"].items():
+            if settings.get("IPAddress") or settings.get("GlobalIPv6Address"):
+                return str(network)
+    return None
+
+
+def _own_names() -> list[str]:
+    names = []
+    with suppress(OSError):
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        # The engine mounts files of the container's own directory.
+        names = re.findall(r"/containers/([0-9a-f]{64})/hostname /etc/hostname ", mounts)
+    if not names and not Path("/.dockerenv").exists():
+        return []
+    return [*names, socket.gethostname()]
+
+
+def _find(client: APIClient, owner: str, instance: InstanceId) -> Mapping[str, Any] | None:
+    return next(iter(_list(client, owner, f"{INSTANCE}={instance}", all=True)), None)
+
+
+def _list(
+    client: APIClient,
+    owner: str,
+    *labels: str,
+    all: bool = False,
+    status: tuple[str, ...] = (),
+) -> list[Mapping[str, Any]]:
+    filters: dict[str, Any] = {"label": [f"{OWNER}={owner}", *labels]}
+    if status:
+        filters["status"] = list(status)
+    listed: list[Mapping[str, Any]] = client.containers(all=all, filters=filters)
+    return listed
+
+
+def _address(networks: Mapping[str, Mapping[str, Any]], port: int) -> Address | None:
+    for settings in networks.values():
+        host = settings.get("IPAddress") or settings.get("GlobalIPv6Address")
+        if host:
+            return Address(host, port)
+    return None
+
+
+def _ending(state: Mapping[str, Any]) -> str:
+    return exit_detail(state["ExitCode"], state["OOMKilled"])

@@ -1,0 +1,135 @@
+"""The engine's stream of container exits, followed in a thread.
+
+A stream may break, and what happened meanwhile is not told again: ``connected``
+is called each time it stands, so that its owner compares lists.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from docker.api.client import APIClient
+from docker.errors import APIError
+from docker.types.daemon import CancellableStream
+
+from wakeful.runtime.instance import InstanceId
+
+log = logging.getLogger(__name__)
+
+_RETRY = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds; the last one again and again
+_SIGKILLED = 128 + 9
+
+
+class DockerEvents:
+    """Tells the loop of each container of ``owner`` that dies."""
+
+    def __init__(
+        self,
+        new_client: Callable[[], APIClient],
+        owner: str,
+        loop: AbstractEventLoop,
+        *,
+        connected: Callable[[], None],
+        died: Callable[[InstanceId, str], None],
+    ) -> None:
+        self._new_client = new_client
+        self._owner = owner
+        self._loop = loop
+        self._connected = connected
+        self._died = died
+        self._closing = threading.Event()
+        self._lock = threading.Lock()  # held where _stream meets _closing
+        self._stream: CancellableStream[dict[str, Any]] | None = None
+        self._attempts = 0
+        self._out_of_memory: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="wakeful-docker-events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and wait for it: at most as long as a connect takes."""
+        with self._lock:
+            self._closing.set()
+            if self._stream is not None:
+                # Wakes the thread that reads from it. Fails when it broke just now.
+                with suppress(OSError, AttributeError):
+                    self._stream.close()
+        self._thread.join()
+
+    # In the thread
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._follow()
+            except Exception as error:  # whatever it was, exits must go on being seen
+                if not self._closing.is_set():
+                    level = logging.WARNING if self._attempts == 0 else logging.DEBUG
+                    log.log(level, "the stream of Docker events broke: %s", error)
+            self._closing.wait(_RETRY[min(self._attempts, len(_RETRY) - 1)])
+            self._attempts += 1
+
+    def _follow(self) -> None:
+        client = self._new_client()
+        try:
+            # The engine answers before it listens to itself, so a moment is
+            # asked for twice rather than missed; a repeated exit is ignored.
+            stream = client.events(
+                since=int(time.time()) - 1,
+                filters={
+                    "type": "container",
+                    "event": ["die", "oom"],
+                    "label": f"wakeful.owner={self._owner}",
+                },
+                decode=True,
+            )
+            with self._lock:
+                self._stream = stream
+                if self._closing.is_set():
+                    return
+            self._attempts = 0
+            self._tell(self._connected)
+            for event in stream:
+                self._handle(client, event)
+        finally:
+            with self._lock:
+                if self._stream is not None:
+                    with suppress(OSError, AttributeError):
+                        self._stream.close()
+                    self._stream = None
+            client.close()
+
+    def _handle(self, client: APIClient, event: Mapping[str, Any]) -> None:
+        container = event["Actor"]["ID"]
+        attributes = event["Actor"]["Attributes"]
+        if event["Action"] == "oom":
+            self._out_of_memory.add(container)
+            return
+        code = int(attributes.get("exitCode", 0))
+        out_of_memory = container in self._out_of_memory
+        self._out_of_memory.discard(container)
+        if code == _SIGKILLED and not out_of_memory:
+            # The two events come by different ways, in either order.
+            with suppress(APIError):
+                out_of_memory = client.inspect_container(container)["State"]["OOMKilled"]
+        instance = attributes.get("wakeful.instance")
+        if instance:
+            self._tell(self._died, InstanceId(instance), exit_detail(code, out_of_memory))
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody to tell
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+
+def exit_detail(code: int, out_of_memory: bool) -> str:
+    """Why a container ended. Above 128 the engine counts the signal (as shells do)."""
+    if out_of_memory and code == _SIGKILLED:
+        return "out of memory"
+    return f"killed by signal {code - 128}" if 128 < code <= 128 + 64 else f"exit code {code}"

@@ -1,0 +1,174 @@
+"""A driver whose instances are entries in a dictionary and timers on the loop.
+
+Runs the simulator and tests: each start follows a Script, and time is the
+loop's, so under wakeful.clock.SimulatedLoop hours of it take milliseconds.
+Nothing listens at its addresses; its probes are told instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wakeful.config.model import Readiness, Revision
+from wakeful.runtime.driver import DriverError, EngineUnavailable
+from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What happens to one start. Durations are seconds."""
+
+    start: float = 0.25  # until start() returns, or fails
+    failure: DriverError | None = None  # what start() raises
+    listen: float | None = 0.1  # from then until it passes its probe; None: never
+    lifetime: float | None = None  # from then until it ends by itself; 0: at once
+    ending: str = "exit code 1"  # of a lifetime
+    goodbye: float = 0.0  # from SIGTERM until it ends; longer than the grace: it is killed
+    output: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    at: float
+    instance: InstanceId
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    at: float
+    instance: InstanceId
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    found: Found
+    script: Script
+    listens_at: float | None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    end: asyncio.TimerHandle | None = None
+
+
+class MemoryDriver:
+    """Scripted: ``upcoming`` scripts are used first, then ``default``."""
+
+    name = "memory"
+
+    def __init__(self, default: Script | Callable[[Revision], Script] = Script()) -> None:
+        self.default = default
+        self.upcoming: deque[Script] = deque()
+        self.available = True  # False: nothing answers where the engine should be
+        self.starts: list[Started] = []  # calls, in order, with the loop's time
+        self.stops: list[Stopped] = []
+        self._instances: dict[InstanceId, _Running] = {}  # until stopped
+        self._by_address: dict[Address, _Running] = {}
+        self._exited: Callable[[Exit], None] | None = None
+
+    # The Driver protocol
+
+    async def open(self, exited: Callable[[Exit], None]) -> None:
+        self._require_engine()
+        self._exited = exited
+
+    async def start(self, revision: Revision, instance: InstanceId) -> Address:
+        loop = asyncio.get_running_loop()
+        self.starts.append(Started(loop.time(), instance, revision.name))
+        script = self._next_script(revision)
+        await asyncio.sleep(script.start)
+        self._require_engine()
+        if script.failure is not None:
+            raise script.failure
+
+        now = loop.time()
+        address = Address(instance, revision.template.port)
+        running = _Running(
+            Found(instance, revision.service, revision.name, address),
+            script,
+            None if script.listen is None else now + script.listen,
+        )
+        self._instances[instance] = running
+        self._by_address[address] = running
+        if script.lifetime is not None:
+            running.end = loop.call_later(script.lifetime, self._end, running, script.ending)
+        return address
+
+    async def stop(self, instance: InstanceId, grace: float) -> None:
+        self.stops.append(Stopped(asyncio.get_running_loop().time(), instance))
+        running = self._instances.get(instance)
+        if running is None:
+            return
+        if not running.ended.is_set():
+            running.listens_at = None
+            polite = running.script.goodbye <= grace
+            await asyncio.sleep(min(running.script.goodbye, grace))
+            self._end(running, "exit code 0" if polite else "killed by signal 9")
+        self._instances.pop(instance, None)
+        self._by_address.pop(running.found.address, None)
+
+    async def tail(self, instance: InstanceId, lines: int) -> list[str]:
+        running = self._instances.get(instance)
+        return list(running.script.output[-lines:]) if running and lines > 0 else []
+
+    async def instances(self) -> list[Found]:
+        self._require_engine()
+        return [r.found for r in self._instances.values() if not r.ended.is_set()]
+
+    async def close(self) -> None:
+        self._exited = None
+
+    # The script's side
+
+    def crash(self, instance: InstanceId, detail: str = "exit code 1") -> None:
+        """End a running instance now, as if by itself."""
+        self._end(self._instances[instance], detail)
+
+    def probe(self, address: Address, readiness: Readiness) -> MemoryProbe:
+        """A Prober for the addresses of this driver."""
+        return MemoryProbe(self, address)
+
+    def listens_at(self, address: Address) -> float | None:
+        """When the instance there passes its probe; None when it never will."""
+        running = self._by_address.get(address)
+        return None if running is None or running.ended.is_set() else running.listens_at
+
+    def _next_script(self, revision: Revision) -> Script:
+        if self.upcoming:
+            return self.upcoming.popleft()
+        return self.default(revision) if callable(self.default) else self.default
+
+    def _end(self, running: _Running, detail: str) -> None:
+        if running.ended.is_set():
+            return
+        running.ended.set()
+        if running.end is not None:
+            running.end.cancel()
+        if self._exited is not None:
+            self._exited(Exit(running.found.instance, detail))
+
+    def _require_engine(self) -> None:
+        if not self.available:
+            raise EngineUnavailable("the memory engine is switched off")
+
+
+class MemoryProbe:
+    """Passes when the script says that the instance listens."""
+
+    last_failure = "connection refused"
+
+    def __init__(self, driver: MemoryDriver, address: Address) -> None:
+        self._driver = driver
+        self._address = address
+
+    async def passed(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            listens_at = self._driver.listens_at(self._address)
+            if listens_at is None:
+                await asyncio.sleep(3600)  # cancelled by a deadline or an exit, as any probe
+            elif listens_at > loop.time():
+                await asyncio.sleep(listens_at - loop.time())
+            else:
+                return

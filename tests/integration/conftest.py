@@ -1,0 +1,54 @@
+"""A Docker engine for the tests that need one, and nothing left on it afterwards."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from docker.api.client import APIClient
+from docker.errors import APIError
+from docker.utils import kwargs_from_env
+
+from wakeful.demo import image
+from wakeful.runtime.docker_engine import docker_answers
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[APIClient]:
+    """A client of our own, to see what the driver did. Without an engine the test is skipped."""
+    reason = docker_answers()
+    if reason is not None:
+        reason = f"no Docker engine: {reason}"
+        if os.environ.get("WAKEFUL_REQUIRE_DOCKER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    client = APIClient(version="auto", **kwargs_from_env())
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def app_image(engine: APIClient) -> Iterator[str]:
+    """An image with app.py, under a name that no other run of the tests uses."""
+    app = Path(__file__).with_name("app.py").read_bytes()
+    name = image.build(
+        {"/app/app.py": app},
+        ["python3", "/app/app.py", "polite"],
+        tag=f"wakeful-test:{uuid.uuid4().hex[:12]}",
+    )
+    yield name
+    engine.remove_image(name, force=True)
+
+
+@pytest.fixture
+def owner(engine: APIClient) -> Iterator[str]:
+    """The owner of all that one test creates, which is removed whatever happens."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    for container in engine.containers(all=True, filters={"label": f"wakeful.owner={name}"}):
+        with suppress(APIError):
+            engine.remove_container(container["Id"], v=True, force=True)

@@ -1,0 +1,1 @@
+"""Three services that show what wakeful does, and the run that shows them."""
