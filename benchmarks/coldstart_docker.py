@@ -1,0 +1,153 @@
+"""Cold starts of containers: bare, by the engine's API, and as wakeful makes them.
+
+The moments of both are the engine's own: its events, and its time stamp on
+the line that the service prints when it listens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from docker.api.client import APIClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env
+
+import wakeful.demo
+from benchmarks.children import CannotMeasure
+from benchmarks.coldstart_sample import Sample, ask, ask_until_it_listens
+from wakeful.demo import image
+
+_PORT = 8080
+_COMMAND = ["python3", "-S", "/app/hello.py"]
+_LISTENS = b"listens on port"
+_LABEL = "wakeful.benchmark"
+_PATIENCE = 60.0
+
+
+class DockerStarts:
+    """One image, started both ways."""
+
+    name = "docker"
+
+    def __init__(self, client: APIClient, tag: str) -> None:
+        self.service = f"coldstart-{uuid4().hex[:8]}"  # so that its containers are ours alone
+        self.template: Mapping[str, object] = {"image": tag, "command": _COMMAND, "port": _PORT}
+        self._client = client
+        self._tag = tag
+        self._network: str | None = None  # as wakeful's containers have it
+
+    def describe(self) -> str:
+        version = self._client.version()["Version"]
+        return f"Docker {version}, image {self._tag}, network mode {self._network}"
+
+    def through(self, port: int) -> Sample:
+        """A request to the sleeping service."""
+        asked = time.time_ns()
+        answered, _ = ask(("127.0.0.1", port), f"{self.service}.localhost")
+        (container,) = self._instances()
+        network = self._client.inspect_container(container)["HostConfig"]["NetworkMode"]
+        if network.startswith("container:"):
+            raise CannotMeasure(f"a bare start cannot be given the network mode {network}")
+        self._network = network
+        return self._sample(container, asked, answered)
+
+    def bare(self) -> Sample:
+        """Create, start and ask, with nothing between."""
+        asked = time.time_ns()
+        container: str = self._client.create_container(
+            self._tag,
+            _COMMAND,
+            environment={"PORT": str(_PORT)},
+            labels={_LABEL: self.service},
+            host_config=self._client.create_host_config(network_mode=self._network),
+        )["Id"]
+        try:
+            self._client.start(container)
+            answered = ask_until_it_listens((self._address(container), _PORT))
+            return self._sample(container, asked, answered)
+        finally:
+            self._client.remove_container(container, force=True, v=True)
+
+    def wait_until_asleep(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while self._instances():
+            if time.monotonic() > deadline:
+                raise CannotMeasure(f"wakeful has not stopped its container in {_PATIENCE:.0f} s")
+            time.sleep(0.1)
+
+    def remove(self) -> None:
+        for label in (f"wakeful.service={self.service}", f"{_LABEL}={self.service}"):
+            for container in self._client.containers(all=True, filters={"label": label}):
+                try:
+                    self._client.remove_container(container["Id"], force=True, v=True)
+                except NotFound:
+                    pass  # it was on its way out
+                except APIError as error:
+                    if error.status_code != 409:  # its removal is in progress
+                        raise
+
+    def _instances(self) -> list[str]:
+        label = f"wakeful.service={self.service}"
+        found = self._client.containers(all=True, filters={"label": label})
+        return [container["Id"] for container in found]
+
+    def _address(self, container: str) -> str:
+        settings = self._client.inspect_container(container)["NetworkSettings"]
+        networks: list[dict[str, Any]] = list(settings["Networks"].values())
+        # Without an address of its own it is on the host's network.
+        return networks[0]["IPAddress"] or "127.0.0.1"
+
+    def _sample(self, container: str, asked: int, answered: int) -> Sample:
+        events = self._client.events(
+            since=int(asked / 1e9),
+            until=f"{time.time():.6f}",  # type: ignore[call-overload]  # whole seconds would wait
+            filters={"container": container, "event": ["create", "start"]},
+            decode=True,
+        )
+        moments = {event["Action"]: int(event["timeNano"]) for event in events}
+        listening = self._listening(container)
+        return Sample.between(asked, moments["create"], moments["start"], listening, answered)
+
+    def _listening(self, container: str) -> int:
+        for line in self._client.logs(container, timestamps=True).splitlines():
+            if _LISTENS in line:
+                return _nanoseconds(line.split()[0].decode())
+        raise CannotMeasure("the service has not said that it listens: is its log kept?")
+
+
+@contextmanager
+def docker_starts() -> Iterator[DockerStarts]:
+    try:
+        client = APIClient(version="auto", **kwargs_from_env())
+    except DockerException as error:
+        raise CannotMeasure(
+            f"Docker does not answer (install it, or say --runtime process): {error}"
+        ) from None
+    folder = Path(wakeful.demo.__file__).parent
+    files = {f"/app/{name}": (folder / name).read_bytes() for name in ("serve.py", "hello.py")}
+    try:
+        try:
+            tag = image.build(files, _COMMAND, tag=f"wakeful-coldstart:{uuid4().hex[:12]}")
+        except image.ImageError as error:
+            raise CannotMeasure(str(error)) from None
+        starts = DockerStarts(client, tag)
+        try:
+            yield starts
+        finally:
+            starts.remove()
+            client.remove_image(tag, force=True)
+    finally:
+        client.close()
+
+
+def _nanoseconds(text: str) -> int:
+    """Of a time stamp like 2026-01-31T12:00:00.123456789Z, finer than datetime keeps it."""
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    whole = datetime.fromisoformat(f"{seconds}+00:00").timestamp()
+    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))

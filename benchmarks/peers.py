@@ -1,0 +1,253 @@
+"""The proxies wakeful is held against, each set up to do comparable work.
+
+One worker or thread, no access log, kept-alive connections to the backend,
+X-Forwarded-For, -Proto and -Host on every request, routed by host. (wakeful
+adds Forwarded, X-Request-Id and traceparent; Envoy adds X-Request-Id.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+
+from benchmarks.children import free_port
+
+HOST = "hello.localhost"  # what every request asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a proxy is to run."""
+
+    folder: Path
+    port: int
+    backend: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    name: str
+    program: str  # as it is found on the PATH
+    ask_version: tuple[str, ...]
+    configure: Callable[[str, Place], list[str]]  # writes its files, returns its command
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self) -> str | None:
+        return shutil.which(self.program) or shutil.which(self.program, path="/usr/sbin:/sbin")
+
+    def version(self, program: str) -> str:
+        asked = subprocess.run(
+            [program, *self.ask_version], capture_output=True, text=True, timeout=20
+        )
+        number = re.search(r"\d+\.\d+\.\d+[^\s/]*", asked.stdout + asked.stderr)
+        return "unknown" if number is None else number[0]
+
+
+def run_wakeful(
+    program: str, folder: Path, port: int, services: Mapping[str, object], runtime: str
+) -> list[str]:
+    """The command that runs wakeful with some services; writes its configuration."""
+    config = {
+        "listen": f"127.0.0.1:{port}",
+        "admin": f"127.0.0.1:{free_port()}",
+        "domain": "localhost",
+        "runtime": runtime,
+        "state-dir": str(folder / "state"),
+        "access-log": {"format": "off"},
+        "services": services,
+    }
+    file = folder / "wakeful.yaml"
+    file.write_text(json.dumps(config, indent=1))  # JSON is YAML
+    return [program, "-m", "wakeful", "run", "-c", str(file)]
+
+
+def _wakeful(program: str, place: Place) -> list[str]:
+    service = {
+        "upstreams": [f"127.0.0.1:{place.backend}"],
+        "concurrency": max(80, place.connections),
+    }
+    return run_wakeful(program, place.folder, place.port, {"hello": service}, runtime="process")
+
+
+def _nginx(program: str, place: Place) -> list[str]:
+    file = _write(
+        place,
+        "nginx.conf",
+        f"""
+        {"user root;" if os.geteuid() == 0 else ""}
+        daemon off;
+        worker_processes 1;
+        pid {place.folder}/nginx.pid;
+        error_log stderr error;
+        events {{ worker_connections 4096; }}
+        http {{
+          access_log off;
+          client_body_temp_path {place.folder}/body;
+          proxy_temp_path {place.folder}/proxy;
+          fastcgi_temp_path {place.folder}/fastcgi;
+          uwsgi_temp_path {place.folder}/uwsgi;
+          scgi_temp_path {place.folder}/scgi;
+          keepalive_requests 1000000000;
+          upstream backend {{
+            server 127.0.0.1:{place.backend};
+            keepalive {max(128, place.connections)};
+            keepalive_requests 1000000000;
+          }}
+          server {{
+            listen 127.0.0.1:{place.port} default_server;
+            return 404;
+          }}
+          server {{
+            listen 127.0.0.1:{place.port};
+            server_name {HOST};
+            location / {{
+              proxy_pass http://backend;
+              proxy_http_version 1.1;
+              proxy_set_header Connection "";
+              proxy_set_header Host $http_host;
+              proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+              proxy_set_header X-Forwarded-Proto $scheme;
+              proxy_set_header X-Forwarded-Host $http_host;
+            }}
+          }}
+        }}
+        """,
+    )
+    # The prefix is for its default log, which it opens before it reads the file.
+    return [program, "-p", str(place.folder), "-e", "stderr", "-c", file]
+
+
+def _haproxy(program: str, place: Place) -> list[str]:
+    file = _write(
+        place,
+        "haproxy.cfg",
+        f"""
+        global
+          nbthread 1
+          maxconn 4096
+        defaults
+          mode http
+          timeout connect 5s
+          timeout client 60s
+          timeout server 60s
+          http-reuse always
+          option forwardfor
+        frontend front
+          bind 127.0.0.1:{place.port}
+          http-request set-header X-Forwarded-Proto http
+          http-request set-header X-Forwarded-Host %[req.hdr(Host)]
+          use_backend back if {{ hdr(host) -i {HOST} }}
+        backend back
+          server only 127.0.0.1:{place.backend}
+        """,
+    )
+    return [program, "-db", "-f", file]
+
+
+def _caddy(program: str, place: Place) -> list[str]:
+    # It sets the three forwarded headers by itself.
+    file = _write(
+        place,
+        "Caddyfile",
+        f"""
+        {{
+          admin off
+          auto_https off
+        }}
+        http://{HOST}:{place.port} {{
+          bind 127.0.0.1
+          reverse_proxy 127.0.0.1:{place.backend} {{
+            transport http {{
+              compression off
+              keepalive_idle_conns_per_host {max(128, place.connections)}
+            }}
+          }}
+        }}
+        """,
+    )
+    return [program, "run", "--adapter", "caddyfile", "--config", file]
+
+
+def _envoy(program: str, place: Place) -> list[str]:
+    extensions = "type.googleapis.com/envoy.extensions.filters"
+    manager = {
+        "@type": f"{extensions}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "front",
+        "codec_type": "HTTP1",
+        "use_remote_address": True,  # appends X-Forwarded-For, sets X-Forwarded-Proto
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "hello",
+                    "domains": [HOST],
+                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}],
+                    "request_headers_to_add": [
+                        {"header": {"key": "X-Forwarded-Host", "value": "%REQ(:AUTHORITY)%"}}
+                    ],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "router",
+                "typed_config": {"@type": f"{extensions}.http.router.v3.Router"},
+            }
+        ],
+    }
+    cluster = {
+        "name": "backend",
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": "backend",
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": _envoy_address(place.backend)}}]}
+            ],
+        },
+    }
+    config = {
+        "static_resources": {
+            "listeners": [
+                {
+                    "address": _envoy_address(place.port),
+                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+                }
+            ],
+            "clusters": [cluster],
+        }
+    }
+    file = _write(place, "envoy.json", json.dumps(config, indent=1))
+    options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+    return [program, "-c", file, *options]
+
+
+def _envoy_address(port: int) -> dict[str, object]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _write(place: Place, name: str, text: str) -> str:
+    file = place.folder / name
+    file.write_text(dedent(text))
+    return str(file)
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("wakeful", sys.executable, ("-m", "wakeful", "version"), _wakeful),
+        Peer("nginx", "nginx", ("-v",), _nginx),
+        Peer("haproxy", "haproxy", ("-v",), _haproxy),
+        # One thread that runs Go code; its garbage collector shares it.
+        Peer("caddy", "caddy", ("version",), _caddy, env={"GOMAXPROCS": "1"}),
+        Peer("envoy", "envoy", ("--version",), _envoy),
+    )
+}

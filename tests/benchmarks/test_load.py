@@ -1,0 +1,104 @@
+"""What drives the load, and what it reads from wrk."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from benchmarks import load
+from benchmarks.children import CannotMeasure, free_port, started
+
+# Of wrk 4.1.0.
+WRK = """\
+Running 2s test @ http://127.0.0.1:8080/
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   601.60us  155.06us   4.31ms   91.40%
+    Req/Sec    53.40k     2.55k   57.61k    61.90%
+  Latency Distribution
+     50%  588.00us
+     75%  628.00us
+     90%  688.00us
+     99%    1.05ms
+  111480 requests in 2.10s, 26.68MB read
+Requests/sec:  53090.83
+Transfer/sec:     12.71MB
+"""
+
+
+def test_the_report_of_wrk_is_read() -> None:
+    assert load.parse_wrk(WRK) == load.Result(111480, 2.1, 0.588, 1.05, 0)
+
+
+def test_every_kind_of_failure_that_wrk_counts_is_an_error() -> None:
+    failures = (
+        "  Socket errors: connect 1, read 20, write 300, timeout 4000\n"
+        "  Non-2xx or 3xx responses: 50000\n"
+    )
+
+    assert load.parse_wrk(WRK + failures).errors == 54321
+
+
+def test_a_wrk_that_says_something_else_is_not_believed() -> None:
+    with pytest.raises(CannotMeasure, match="unable to connect"):
+        load.parse_wrk("unable to connect to 127.0.0.1:8080 Connection refused")
+
+
+def test_without_wrk_and_nginx_our_own_client_measures_our_own_server(tmp_path: Path) -> None:
+    port = free_port()
+    server = str(Path(load.__file__).with_name("plain_server.py"))
+    with started([sys.executable, server, str(port), "100"], tmp_path, name="server") as child:
+        while True:
+            try:
+                seen = load.Generator(wrk=None, core=None).run(port, "a", 4, seconds=1)
+                break
+            except CannotMeasure:  # not yet listening
+                assert child.alive
+        used = child.cpu()
+
+    assert seen.requests > 0
+    assert seen.errors == 0
+    assert 0 < seen.p50_ms <= seen.p99_ms
+    assert used > 0
+
+
+def test_our_own_client_counts_answers_that_are_not_2xx_as_errors(tmp_path: Path) -> None:
+    port = free_port()
+    script = (
+        "import http.server as h\n"
+        "class A(h.BaseHTTPRequestHandler):\n"
+        "    protocol_version = 'HTTP/1.1'\n"
+        "    def do_GET(self): self.send_error(503)\n"
+        f"h.ThreadingHTTPServer(('127.0.0.1', {port}), A).serve_forever()\n"
+    )
+    with started([sys.executable, "-c", script], tmp_path, name="server") as child:
+        while True:
+            try:
+                seen = load.Generator(wrk=None, core=None).run(port, "a", 1, seconds=1)
+                break
+            except CannotMeasure:
+                assert child.alive
+
+    assert seen.errors >= seen.requests > 0
+
+
+def test_the_end_of_a_program_is_the_end_of_all_that_it_started(tmp_path: Path) -> None:
+    # A shell that ignores SIGTERM and whose child does as well.
+    command = "trap '' TERM; sh -c \"trap '' TERM; echo \\$\\$; while :; do :; done\" & wait"
+    killer: list[threading.Timer] = []
+    with started(["sh", "-c", command], tmp_path, name="family") as child:
+        while not (said := child.output().strip()):
+            pass
+        assert child.rss() > 0
+        while child.cpu() == 0:  # spent by the grandchild alone
+            pass
+        killer.append(threading.Timer(0.1, child.process.kill))
+        killer[0].start()  # rather than to wait for the grace to pass
+    killer[0].join()
+
+    stat = Path(f"/proc/{said}/stat")
+    # Nobody may have collected it yet.
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
