@@ -182,18 +182,9 @@ class Exchange:
             else:
                 self._wire.resume_reading()
 
-    def tunnel_data(self) -> bytes:
-        """What the client sent behind its upgrade request."""
-        return self.downstream.take_raw()
-
     @property
     def response(self) -> ResponseHead | None:
         return self._response
-
-    @property
-    def switching(self) -> bool:
-        """Asked to become a tunnel, and not refused yet."""
-        return self.head.upgrade is not None and not self.status
 
     @property
     def wants_body_paused(self) -> bool:
@@ -230,7 +221,11 @@ class Exchange:
         """100, 103 and the like travel on to whoever can understand them."""
         if self._stage is not Stage.SENT or self.head.version != "1.1":
             return
-        interim = framing.response_head(self.head, status, phrase, "1.1", headers, True)
+        try:
+            interim = framing.response_head(self.head, status, phrase, "1.1", headers, True)
+        except framing.BadResponse as error:
+            self.upstream_broken(str(error))
+            return
         self.downstream.write(b"".join((interim.status_line, *interim.fields, b"\r\n")))
 
     def response_head(
@@ -252,9 +247,11 @@ class Exchange:
 
     def response_known(self, head: ResponseHead) -> None:
         """The head is decided; it may be shared with other exchanges."""
+        assert self._throttler is not None
         self._stage = Stage.ANSWERING
         self._response = head
         self.answering = True
+        self.deadline = self.started + self._throttler.template.timeout
         self.status = head.status
         self._render(head)
         if self.cold:
@@ -299,9 +296,13 @@ class Exchange:
             return
         headers = upstream.take_headers()
         token = b", ".join(value for name, value in headers if name.lower() == b"upgrade")
-        head = framing.response_head(
-            self.head, 101, b"Switching Protocols", "1.1", headers, persistent=False
-        )
+        try:
+            head = framing.response_head(
+                self.head, 101, b"Switching Protocols", "1.1", headers, persistent=False
+            )
+        except framing.BadResponse as error:
+            self.upstream_broken(str(error))
+            return
         self._stage = Stage.TUNNEL
         self.status = 101
         self.deadline = NEVER
@@ -318,7 +319,7 @@ class Exchange:
             )
         )
         self.sent += len(rest)
-        behind = self.tunnel_data()
+        behind = self.downstream.take_raw()
         self.received += len(behind)
         tunnel.join(client, upstream.detach(), behind, self._tunnel_closed)
 
@@ -341,7 +342,7 @@ class Exchange:
         response = self._response
         if response is not None:
             if response.framing is Framing.UNTIL_CLOSE and clean:
-                self._response_done = self._request_done = True
+                self._response_done = True
                 if not self._close_framed:
                     self._out.append(b"0\r\n\r\n")
                 self.response_flush()
