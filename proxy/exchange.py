@@ -11,8 +11,7 @@ import asyncio
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from wakeful.metrics import Histogram
-from wakeful.proxy import framing, reply, tunnel
+from wakeful.proxy import framing, reply, tunnel, wire_form
 from wakeful.proxy.framing import Framing, Headers, RequestHead, ResponseHead
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.throttler import Refused, Slot, Throttler
@@ -28,9 +27,6 @@ NEVER = float("inf")
 # Methods that RFC 9110 §9.2.2 lets a proxy send again.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _MAX_ATTEMPTS = 8
-_KNOWN_METHODS = frozenset(
-    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
-)
 
 
 class Stage(Enum):
@@ -253,7 +249,7 @@ class Exchange:
         self.answering = True
         self.deadline = self.started + self._throttler.template.timeout
         self.status = head.status
-        self._render(head)
+        self._begin_answer(head)
         if self.cold:
             self._observe_cold_start()
 
@@ -394,7 +390,13 @@ class Exchange:
         self._stage = Stage.SENT
         self._upstream = upstream
         wire = self._wire = upstream.begin(self, self.head.method)
-        message = self._request_lines()
+        head, plane = self.head, self.plane
+        identity = b""
+        if not (head.has_request_id and head.has_traceparent):
+            identity = plane.identities.next()
+            if not head.has_request_id:
+                self.request_id = identity[:32]
+        message = wire_form.request(head, identity, self.downstream.forwarded(head.host))
         if self._pending:
             message += self._pending
             # A small, whole body is kept: it can be written again if nobody read it.
@@ -415,32 +417,6 @@ class Exchange:
         else:
             self._pending.append(framed)
             self._pending_size += size
-
-    def _request_lines(self) -> list[bytes]:
-        head, plane = self.head, self.plane
-        lines = [head.method, b" ", head.target, b" HTTP/1.1\r\n"]
-        if head.block:
-            lines.append(head.block)
-        else:
-            lines += (b"Host: ", head.host, b"\r\n")
-            lines += head.fields
-            if head.framing is Framing.LENGTH:
-                lines.append(b"Content-Length: %d\r\n" % head.length)
-            elif head.framing is Framing.CHUNKED:
-                lines.append(b"Transfer-Encoding: chunked\r\n")
-            if head.expect_continue:
-                lines.append(b"Expect: 100-continue\r\n")
-            if head.upgrade is not None:
-                lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
-        if not (head.has_request_id and head.has_traceparent):
-            ident = plane.identities.next()
-            if not head.has_request_id:
-                self.request_id = ident[:32]
-                lines += (b"X-Request-Id: ", self.request_id, b"\r\n")
-            if not head.has_traceparent:
-                lines += (b"traceparent: 00-", ident[:32], b"-", ident[32:], b"-00\r\n")
-        lines.append(self.downstream.forwarded(head.host))
-        return lines
 
     def _try_elsewhere(self, otherwise: Reply) -> None:
         """Nothing was written: another instance may have the request."""
@@ -465,30 +441,13 @@ class Exchange:
 
     # Private: towards the client
 
-    def _render(self, head: ResponseHead) -> None:
-        lines = self._out
-        if head.block:
-            lines.append(head.block)
-        else:
-            lines.append(head.status_line)
-            lines += head.fields
-            if head.framing is Framing.LENGTH:
-                lines.append(b"Content-Length: %d\r\n" % head.length)
-            elif head.framing is not Framing.NONE:
-                if self.head.version == "1.1":
-                    lines.append(b"Transfer-Encoding: chunked\r\n")
-                else:
-                    self._close_framed = True
-                    self._keep_alive = False
-            if not head.has_date:
-                lines.append(b"Date: %b\r\n" % self.plane.date())
+    def _begin_answer(self, head: ResponseHead) -> None:
+        if head.framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE) and self.head.version != "1.1":
+            self._close_framed = True
+            self._keep_alive = False
         if self.plane.draining:
             self._keep_alive = False
-        if not self._keep_alive:
-            lines.append(b"Connection: close\r\n")
-        elif self.head.version == "1.0":
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
+        self._out += wire_form.response(head, self.head.version, self._keep_alive, self.plane.date)
 
     def _answer(self, answer: Reply) -> None:
         """An answer of our own, in place of an instance's."""
@@ -555,19 +514,10 @@ class Exchange:
                 throttler.leave(self, now)
             elif self._slot is not None:
                 throttler.release(self._slot, now)
-            self._count(throttler, now)
+            throttler.counters.count(
+                self.head.method, self.status, now - self.started, self.received, self.sent
+            )
         access = self.plane.access
         if access is not None:
             access.record(self, throttler, self._slot, now)
         self.downstream.exchange_over(self, self._keep_alive, now)
-
-    def _count(self, throttler: Throttler, now: float) -> None:
-        counters = throttler.counters
-        method = self.head.method
-        key = (method if method in _KNOWN_METHODS else b"_OTHER", self.status)
-        histogram = counters.durations.get(key)
-        if histogram is None:
-            histogram = counters.durations[key] = Histogram()
-        histogram.observe(now - self.started)
-        counters.received += self.received
-        counters.sent += self.sent

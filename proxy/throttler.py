@@ -19,6 +19,11 @@ from wakeful.proxy.breaker import UNLIMITED, Breaker, QueueFull
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.stats import RequestStats
 
+# OpenTelemetry: a method outside the known set must not make a series of its own.
+_KNOWN_METHODS = frozenset(
+    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
+)
+
 
 class Slot:
     """One instance as the proxy sees it: what is in it, and the connections to it."""
@@ -69,6 +74,16 @@ class Counters:
         self.received = 0
         self.sent = 0
         self.retries = 0
+
+    def count(self, method: bytes, status: int, seconds: float, received: int, sent: int) -> None:
+        """One request that is over."""
+        key = (method if method in _KNOWN_METHODS else b"_OTHER", status)
+        histogram = self.durations.get(key)
+        if histogram is None:
+            histogram = self.durations[key] = Histogram()
+        histogram.observe(seconds)
+        self.received += received
+        self.sent += sent
 
 
 class Throttler:

@@ -1,0 +1,56 @@
+"""Decided heads as they are written: pieces for one join, in the one form we use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wakeful.proxy.framing import Framing, RequestHead, ResponseHead
+
+
+def request(head: RequestHead, identity: bytes, forwarded: bytes) -> list[bytes]:
+    """For an instance. ``identity`` is 48 hex digits, needed where the client gave no
+    request id or no traceparent; ``forwarded`` ends the head."""
+    lines = [head.method, b" ", head.target, b" HTTP/1.1\r\n"]
+    if head.block:
+        lines.append(head.block)
+    else:
+        lines += (b"Host: ", head.host, b"\r\n")
+        lines += head.fields
+        if head.framing is Framing.LENGTH:
+            lines.append(b"Content-Length: %d\r\n" % head.length)
+        elif head.framing is Framing.CHUNKED:
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        if head.expect_continue:
+            lines.append(b"Expect: 100-continue\r\n")
+        if head.upgrade is not None:
+            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+    if not head.has_request_id:
+        lines += (b"X-Request-Id: ", identity[:32], b"\r\n")
+    if not head.has_traceparent:
+        # W3C Trace Context: version, trace id, parent id; flags 00, not recorded here.
+        lines += (b"traceparent: 00-", identity[:32], b"-", identity[32:], b"-00\r\n")
+    lines.append(forwarded)
+    return lines
+
+
+def response(
+    head: ResponseHead, version: str, keep_alive: bool, date: Callable[[], bytes]
+) -> list[bytes]:
+    """For a client that speaks HTTP/``version``."""
+    if head.block:
+        lines = [head.block]
+    else:
+        lines = [head.status_line, *head.fields]
+        if head.framing is Framing.LENGTH:
+            lines.append(b"Content-Length: %d\r\n" % head.length)
+        elif head.framing is not Framing.NONE and version == "1.1":
+            lines.append(b"Transfer-Encoding: chunked\r\n")
+        if not head.has_date:
+            lines.append(b"Date: %b\r\n" % date())
+    if not keep_alive:
+        lines.append(b"Connection: close\r\n\r\n")
+    elif version == "1.0":
+        lines.append(b"Connection: keep-alive\r\n\r\n")
+    else:
+        lines.append(b"\r\n")
+    return lines
