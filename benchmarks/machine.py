@@ -27,11 +27,14 @@ class Machine:
     def __str__(self) -> str:
         commit = "unknown commit" if self.commit is None else f"commit {self.commit[:12]}"
         load = " ".join(f"{average:.2f}" for average in self.load_average)
+        busy = ""
+        if self.load_average[0] > self.cores / 2:
+            busy = "\nOthers were using the machine: believe ratios rather than figures."
         return (
             f"{self.cpu}, {self.cores} cores, {self.memory_gb:.1f} GB, {self.kernel}, "
             f"load before {load}\n"
             f"wakeful {self.wakeful}, {commit}{' + uncommitted changes' if self.dirty else ''}, "
-            f"Python {self.python}"
+            f"Python {self.python}{busy}"
         )
 
     def as_json(self) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from wakeful.proxy import framing, reply
+from wakeful.proxy import framing, reply, tunnel
 from wakeful.proxy.exchange import NEVER, Exchange
 from wakeful.proxy.framing import BadRequest, Framing, Headers, RequestHead
 from wakeful.proxy.known import known_request, remember_request
@@ -42,6 +42,7 @@ class Downstream(asyncio.Protocol):
         "_resumed",
         "_target",
         "_transport",
+        "_unsent",
         "client",
         "deadline",
         "write_paused",
@@ -61,6 +62,7 @@ class Downstream(asyncio.Protocol):
         self._reading = True
         self._held = False  # the exchange wants no more of the body for now
         self._closing = False  # nothing more will be answered on this connection
+        self._unsent = 0  # bytes of the last answer, when that was looked at last
         # Exchanges: the one being answered, and those received behind it
         self._current: Exchange | None = None
         self._next: deque[Exchange] = deque()
@@ -152,6 +154,7 @@ class Downstream(asyncio.Protocol):
         limits = self._plane.limits
         if len(headers) > limits.fields or self._read + self._fed > limits.head:
             self._bound(headers)
+        self._fed = 0
         if self._resumed is not None:
             self._receiving, self._resumed = self._resumed, None
             return
@@ -210,7 +213,7 @@ class Downstream(asyncio.Protocol):
         self._closing = True
         if self._transport is not None:
             if reset:
-                self._transport.abort()
+                tunnel.reset(self._transport)
             else:
                 self._transport.close()
 
@@ -255,7 +258,7 @@ class Downstream(asyncio.Protocol):
             self._next.clear()
             self._linger(now)
             return
-        if self._raw is not None:
+        if self._raw is not None and exchange.head.upgrade is not None:
             # The instance declined the upgrade: what came behind is HTTP again.
             raw = self.take_raw()
             self._parser = httptools.HttpRequestParser(self)
@@ -272,10 +275,12 @@ class Downstream(asyncio.Protocol):
             if now >= exchange.deadline:
                 exchange.check(now)
         elif now >= self.deadline:
-            self._expire()
+            self._expire(now)
 
     def close_if_idle(self) -> None:
         """wakeful is stopping: a connection without a request has nothing to finish."""
+        if self._closing:
+            return
         if self._current is None and not self._next and self._transport is not None:
             self._closing = True
             self._transport.close()
@@ -289,14 +294,19 @@ class Downstream(asyncio.Protocol):
         self._read = len(data)
         if self._in_head:
             self._fed += len(data)
+        receiving = self._receiving
+        received = receiving.received if receiving is not None else 0
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._break_off(self._refusal or reply.bad_request(str(error) or "not HTTP/1.1"))
-        if self._in_head and self._parser is not None:
-            self._watch_head()
+        if self._parser is not None:
+            if self._in_head:
+                self._watch_head()
+            elif receiving is not None and receiving is self._receiving:
+                self._watch_framing(len(data) if receiving.received == received else 0)
 
     def _remember(self, data: bytes) -> None:
         """One read that was one request, whole and plain: its fields need no second look."""
@@ -319,6 +329,12 @@ class Downstream(asyncio.Protocol):
         if self._current is None and not self._next:
             self.deadline = min(self.deadline, self._plane.clock() + limits.head_timeout)
 
+    def _watch_framing(self, size: int) -> None:
+        """What stands between the bytes of a body, and its trailers, must end like a head."""
+        self._fed = self._fed + size if size else 0
+        if self._fed > self._plane.limits.head:
+            self._break_off(reply.HEAD_TOO_LARGE)
+
     def _break_off(self, answer: reply.Reply) -> None:
         """Nothing behind this point is ever run as a request."""
         self._parser = None
@@ -327,7 +343,7 @@ class Downstream(asyncio.Protocol):
             self._refusal = None
             exchange.request_broken(answer)
             return
-        if exchange is not None:
+        if exchange is not None and self._next:
             self._next.pop()  # its body is malformed, and it has not begun
         self._refusal = answer
 
@@ -416,11 +432,17 @@ class Downstream(asyncio.Protocol):
             transport.write_eof()
         self._update_reading()
 
-    def _expire(self) -> None:
+    def _expire(self, now: float) -> None:
         transport = self._transport
         if transport is None:
             return
         if self._closing:
+            unsent = transport.get_write_buffer_size()
+            if unsent and unsent != self._unsent:
+                # A slow reader still takes the last answer.
+                self._unsent = unsent
+                self.deadline = now + self._plane.limits.idle_timeout
+                return
             transport.abort()
         elif self._in_head:
             self._answer_refusal(reply.HEAD_TIMEOUT)

@@ -358,14 +358,15 @@ class Exchange:
 
     def check(self, now: float) -> None:
         """A deadline of this exchange has passed."""
+        assert self._throttler is not None
+        template = self._throttler.template
         if self._stage is Stage.WAITING:
-            assert self._throttler is not None
-            if now >= self.started + self._throttler.template.queue.timeout:
+            if now >= self.started + template.queue.timeout:
                 warm = bool(self._throttler.slots)
                 self._fail(reply.QUEUE_TIMEOUT if warm else reply.COLD_START_TIMEOUT)
             else:
                 self._fail(reply.REQUEST_TIMEOUT)
-        elif self._stage in (Stage.PLACED, Stage.SENT):
+        elif self._stage is not Stage.ANSWERING and now < self.started + template.timeout:
             self._fail(reply.RESPONSE_TIMEOUT)
         else:
             self._fail(reply.REQUEST_TIMEOUT)
@@ -453,7 +454,7 @@ class Exchange:
         """An answer of our own, in place of an instance's."""
         plane = self.plane
         self.status, self.reason = answer.status, answer.reason
-        if not self._request_done or plane.draining:
+        if not self._request_done or plane.draining or self.head.version != "1.1":
             self._keep_alive = False
         plane.count_rejected(self._throttler, answer.reason)
         self.downstream.write(

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
+from typing import Final
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 def join(
@@ -28,6 +33,15 @@ def join(
         up.data_received(behind)
     client.resume_reading()
     instance.resume_reading()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection so that the other side sees an error, not an end of the data."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and not transport.is_closing():
+        # An abort alone only drops what was not sent yet, and ends in good order.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
 
 
 class _Closing:
@@ -71,7 +85,7 @@ class _End(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
-            self.sink.abort()  # a reset must not look like an orderly end
+            reset(self.sink)  # a reset must not look like an orderly end
         elif not self.sink.is_closing():
             self.sink.close()
         self.done.one()

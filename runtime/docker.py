@@ -20,7 +20,6 @@ from docker.api.client import APIClient
 from wakeful.config.model import Revision
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient, P, T
-from wakeful.runtime.docker_container import Launched
 from wakeful.runtime.docker_events import DockerEvents
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
@@ -96,7 +95,7 @@ class DockerDriver:
         self._alive.add(instance)
         self._starting.add(instance)
         try:
-            launched = await self._launch(revision, instance)
+            return await self._launch(revision, instance)
         except DriverError as error:
             self._alive.discard(instance)
             raise type(error)(f"cannot start {revision.service}: {error}") from None
@@ -105,9 +104,6 @@ class DockerDriver:
             raise
         finally:
             self._starting.discard(instance)
-        if launched.ended is not None:
-            self._ended(instance, launched.ended)
-        return launched.address
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
         discard = self._discards.get(instance)
@@ -163,7 +159,7 @@ class DockerDriver:
 
     # Starting
 
-    async def _launch(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def _launch(self, revision: Revision, instance: InstanceId) -> Address:
         try:
             return await self._launch_local(revision, instance)
         except ImageNotFound:
@@ -172,7 +168,7 @@ class DockerDriver:
             await self._pulls.pull(revision.template.image)
         return await self._launch_local(revision, instance)
 
-    async def _launch_local(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def _launch_local(self, revision: Revision, instance: InstanceId) -> Address:
         abandoned = threading.Event()
         launching = asyncio.ensure_future(
             self._call(containers.launch, self._owner, revision, instance, self._network, abandoned)
@@ -186,7 +182,7 @@ class DockerDriver:
             self._discards[instance] = asyncio.create_task(self._discard(launching, instance))
             raise
 
-    async def _discard(self, launching: asyncio.Future[Launched], instance: InstanceId) -> None:
+    async def _discard(self, launching: asyncio.Future[Address], instance: InstanceId) -> None:
         try:
             with suppress(DriverError):
                 await launching

@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,6 @@ _NOWHERE = Address("127.0.0.1", 0)
 _DEAD = ("created", "exited", "dead")
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
-    address: Address
-    ended: str | None  # how, when it has ended already
-
-
 class Abandoned(DriverError):
     """Nobody waits for this start any more."""
 
@@ -55,7 +48,7 @@ def launch(
     instance: InstanceId,
     network: str | None,
     abandoned: threading.Event,
-) -> Launched:
+) -> Address:
     """Create and start; when that fails, or is abandoned, nothing is left."""
     if abandoned.is_set():
         raise Abandoned
@@ -66,7 +59,7 @@ def launch(
         client.start(container)
         state = client.inspect_container(container)
         if not state["State"]["Running"]:
-            return Launched(_NOWHERE, _ending(state["State"]))
+            return _NOWHERE
         address = _address(state["NetworkSettings"]["Networks"], revision.template.port)
         if address is None:
             raise DriverError(f"container {instance} has no address on network {network}")
@@ -74,7 +67,7 @@ def launch(
         with suppress(APIError):
             client.remove_container(container, v=True, force=True)
         raise
-    return Launched(address, None)
+    return address
 
 
 def _create(

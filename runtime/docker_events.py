@@ -23,6 +23,7 @@ from wakeful.runtime.instance import InstanceId
 log = logging.getLogger(__name__)
 
 _RETRY = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds; the last one again and again
+_OVERLAP = 1  # second
 _SIGKILLED = 128 + 9
 
 
@@ -82,7 +83,7 @@ class DockerEvents:
             # The engine answers before it listens to itself, so a moment is
             # asked for twice rather than missed; a repeated exit is ignored.
             stream = client.events(
-                since=int(time.time()) - 1,
+                since=int(time.time()) - _OVERLAP,
                 filters={
                     "type": "container",
                     "event": ["die", "oom"],

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +54,7 @@ class App:
         self._latest: dict[str, Revision] = {}
         self._retired: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers: set[asyncio.Task[None]] = set()  # those of _tasks that stop one
         self._driver: Driver
         self._scaler: Autoscaler
         self.plane: DataPlane
@@ -157,7 +158,9 @@ class App:
             if self._scaler.adopt(instance):
                 log.info("%s: adopted instance %s", instance.revision, instance.instance)
             else:
-                self._hold(self._stop_stranger(instance), f"stop {instance.instance}")
+                stop = self._hold(self._stop_stranger(instance), f"stop {instance.instance}")
+                self._strangers.add(stop)
+                stop.add_done_callback(self._strangers.discard)
 
     async def _stop_stranger(self, found: Found) -> None:
         log.info("%s: stopping instance %s of an earlier run", found.revision, found.instance)
@@ -216,10 +219,10 @@ class App:
 
     # A changed configuration
 
-    def reload(self, path: Path) -> None:
+    def reload(self, path: Path, override: Callable[[Loaded], Loaded]) -> None:
         """Read the file again. A bad one changes nothing and says why."""
         try:
-            loaded = load(path)
+            loaded = override(load(path))
             found = misfits(loaded.config, self.runtime)
             if found:
                 raise loaded.error(found)
@@ -289,10 +292,10 @@ class App:
         drained = asyncio.create_task(self.plane.drain())
         await asyncio.wait([drained, hurried], return_when=asyncio.FIRST_COMPLETED)
         drained.cancel()
-        for task in list(self._tasks):
+        for task in self._tasks if self._leave else self._tasks - self._strangers:
             task.cancel()
         self.plane.close()
-        closed = asyncio.create_task(self._scaler.close(leave=self._leave))
+        closed = asyncio.create_task(self._close_instances())
         await asyncio.wait([closed, hurried], return_when=asyncio.FIRST_COMPLETED)
         if not closed.done() and not self._leave:
             await self._kill_all()
@@ -304,6 +307,11 @@ class App:
         self._state.close()
         log.info("stopped")
 
+    async def _close_instances(self) -> None:
+        await self._scaler.close(leave=self._leave)
+        if self._strangers:
+            await asyncio.wait(self._strangers)
+
     async def _kill_all(self) -> None:
         with suppress(DriverError, TimeoutError):
             async with asyncio.timeout(_KILL_PATIENCE):
@@ -313,10 +321,11 @@ class App:
                     return_exceptions=True,
                 )
 
-    def _hold(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def _hold(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._released)
+        return task
 
     def _released(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

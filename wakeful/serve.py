@@ -7,7 +7,7 @@ import gc
 import logging
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,7 +47,8 @@ class Overrides:
 
 def serve(path: Path, loaded: Loaded, overrides: Overrides, *, leave_instances: bool) -> int:
     """Serve until a signal ends it. Raises ConfigError for what does not fit this machine."""
-    return run_loop(_serve(path, App(overrides.apply(loaded), leave_instances=leave_instances)))
+    app = App(overrides.apply(loaded), leave_instances=leave_instances)
+    return run_loop(_serve(path, app, overrides))
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -64,9 +65,13 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-async def _serve(path: Path, app: App) -> int:
+async def _serve(path: Path, app: App, overrides: Overrides) -> int:
+    loop = asyncio.get_running_loop()
+    # Until the start is over there is nothing to reload, and it must not end us.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+
     async def accept_reloads() -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload, path)
+        loop.add_signal_handler(signal.SIGHUP, app.reload, path, overrides.apply)
 
     try:
         return await serve_until_signal(app, after_start=accept_reloads)
@@ -75,8 +80,13 @@ async def _serve(path: Path, app: App) -> int:
         return 1
 
 
-async def serve_until_signal(app: App, *, after_start: Callable[[], Awaitable[None]]) -> int:
-    """Until SIGTERM or SIGINT, which drains; a second one ends at once. Raises StartError."""
+async def serve_until_signal(
+    app: App,
+    *,
+    after_start: Callable[[], Awaitable[None]],
+    signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+) -> int:
+    """Until one of the signals, which drains; a second one ends at once. Raises StartError."""
     ending, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -84,7 +94,7 @@ async def serve_until_signal(app: App, *, after_start: Callable[[], Awaitable[No
         (hurry if ending.is_set() else ending).set()
 
     # From the first moment on: a signal during the start must not leave instances.
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in signals:
         loop.add_signal_handler(signum, end)
     await app.start()
     introduction = asyncio.ensure_future(after_start())

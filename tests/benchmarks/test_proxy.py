@@ -139,10 +139,10 @@ def test_a_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
         (0, 1),
         load="",
         backend="",
-        peers={"wakeful": rounds(20, 40, 60), "nginx": rounds(10, 20, 60)},
+        peers={"wakeful": rounds(20, 60, 60), "nginx": rounds(10, 20, 30)},
     )
 
-    assert report.peers["wakeful"].typical("cpu_us") == 40
+    assert report.peers["wakeful"].typical("cpu_us") == 60
     assert report.peers["wakeful"].to(report.peers["nginx"], "cpu_us") == 2.0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import sys
 import tempfile
@@ -29,6 +30,7 @@ _HERE = Path(__file__).parent
 _FILES = ("serve.py", "hello.py", "slow.py", "echo.py")
 _IDLE_SECONDS = 10  # the window; back to zero some seconds after it has passed
 _BURST = 20
+_ENDING = (signal.SIGTERM, signal.SIGHUP)  # a terminal that closes must not leave instances
 
 _CONFIG = """\
 listen: "127.0.0.1:{port}"
@@ -72,6 +74,9 @@ def run_demo(*, once: bool, runtime: str, port: int) -> int:
             return run_loop(demo.once() if once else demo.run())
         except (StartError, Broken) as error:
             click.echo(f"demo: {error}", err=True)
+            return 1
+        except asyncio.CancelledError:
+            click.echo("demo: interrupted", err=True)
             return 1
 
 
@@ -140,10 +145,16 @@ class Demo:
 
     async def run(self) -> int:
         """The first requests, then whatever the reader tries, until a signal."""
-        return await serve_until_signal(self._app, after_start=self._introduce)
+        return await serve_until_signal(
+            self._app, after_start=self._introduce, signals=(*_ENDING, signal.SIGINT)
+        )
 
     async def once(self) -> int:
         """Cold, warm, a burst and back to zero: each checked, each timed."""
+        this = asyncio.current_task()
+        assert this is not None
+        for signum in _ENDING:  # SIGINT cancels it anyway
+            asyncio.get_running_loop().add_signal_handler(signum, this.cancel)
         await self._app.start()
         try:
             self._say(f"wakeful {__version__}   runtime: {self._runtime}")

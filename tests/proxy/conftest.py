@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.proxy.harness import Harness
+from wakeful.proxy import server
+
+Launch = Callable[..., Harness]
+
+
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
+    """Starts data planes; each must be empty when the test is over."""
+    # Tests move the clock; only how soon that is noticed depends on real time.
+    monkeypatch.setattr(server, "_SWEEP_SECONDS", 0.01)
+    started: list[Harness] = []
+
+    def launch(**settings: Any) -> Harness:
+        started.append(Harness(**settings))
+        return started[-1]
+
+    yield launch
+    for harness in started:
+        harness.close()
+
+
+@pytest.fixture
+def harness(launch: Launch) -> Harness:
+    return launch()

@@ -1,0 +1,128 @@
+"""Idle connections that an instance closes: what may be sent again, and what never."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.proxy.harness import Harness, get, post
+from tests.proxy.wire import PATIENCE, Backend, Peer, ok
+
+
+class Closing:
+    """Answers one request per connection, and ends it when told to."""
+
+    def __init__(self, harness: Harness, *, reset: bool = False) -> None:
+        self.harness = harness
+        self.reset = reset
+        self.leave = threading.Event()
+        self.left = threading.Event()
+        self.backend: Backend = harness.backend(self._script)
+
+    def _script(self, peer: Peer) -> None:
+        peer.message()
+        peer.send(ok())
+        if len(self.backend.connections) > 1:
+            peer.ending()
+            return
+        self.leave.wait(PATIENCE)
+        if self.reset:
+            peer.reset()
+        else:
+            peer.close()
+        self.left.set()
+
+    def end(self) -> None:
+        self.leave.set()
+        assert self.left.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("request_", [get(), post(b"body")], ids=["GET", "POST"])
+def test_a_connection_closed_while_idle_is_not_used_again(
+    harness: Harness, request_: bytes, reset: bool
+) -> None:
+    closing = Closing(harness, reset=reset)
+    harness.service(closing.backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    closing.end()
+    harness.beat()
+    client.send(request_)
+    assert client.message().status == 200
+    assert len(closing.backend.connections) == 2
+
+
+@pytest.mark.parametrize("request_first", [False, True])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_get_that_meets_the_end_of_an_idle_connection_is_answered(
+    harness: Harness, reset: bool, request_first: bool
+) -> None:
+    """The loop learns of the request and of the end at the same moment."""
+    closing = Closing(harness, reset=reset)
+    harness.service(closing.backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    harness.beat()
+    release = harness.stall()
+    for step in ((closing.end, None) if not request_first else (None, closing.end)):
+        if step is None:
+            client.send(get())
+        else:
+            step()
+    release()
+    assert client.message().status == 200
+    assert closing.backend.requests == 2
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_post_is_sent_once_at_most(harness: Harness, reset: bool) -> None:
+    closing = Closing(harness, reset=reset)
+    harness.service(closing.backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    harness.beat()
+    release = harness.stall()
+    client.send(post(b"once"))
+    closing.end()
+    release()
+    answer = client.message()
+    posts = sum(data.count(b"POST / ") for data in closing.backend.received)
+    assert (answer.status, posts) in ((200, 1), (502, 0))
+
+
+def test_a_get_that_was_read_and_not_answered_is_not_sent_again(harness: Harness) -> None:
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(ok())
+        peer.message()
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    client.send(get())
+    answer = client.message()
+    assert (answer.status, answer.reason) == (502, b"upstream_failed")
+    assert backend.requests == 2
+
+
+def test_an_instance_that_says_close_is_connected_to_anew(harness: Harness) -> None:
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(ok(fields=b"Connection: close\r\n"))
+        peer.ending()
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.connect()
+    for _ in range(3):
+        client.send(get())
+        answer = client.message()
+        assert (answer.status, answer.get("Connection")) == (200, None)
+    assert len(backend.connections) == 3
