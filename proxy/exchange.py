@@ -317,7 +317,13 @@ class Exchange:
         self.sent += len(rest)
         behind = self.downstream.take_raw()
         self.received += len(behind)
-        tunnel.join(client, upstream.detach(), behind, self._tunnel_closed)
+        self.plane.tunnels.add(client)
+        tunnel.join(
+            client,
+            upstream.detach(),
+            behind,
+            lambda received, sent: self._tunnel_closed(client, received, sent),
+        )
 
     def upstream_broken(self, detail: str) -> None:
         """What the instance sent makes no message: nothing more of it is believed."""
@@ -485,7 +491,8 @@ class Exchange:
             self.downstream.write(b"".join(self._out))
             self._out.clear()
 
-    def _tunnel_closed(self, received: int, sent: int) -> None:
+    def _tunnel_closed(self, client: asyncio.Transport, received: int, sent: int) -> None:
+        self.plane.tunnels.discard(client)
         self.received += received
         self.sent += sent
         self._upstream = self._wire = None

@@ -341,6 +341,8 @@ def response_head(
     """
     if version not in ("1.1", "1.0"):
         raise BadResponse(f"an answer in HTTP/{version}")
+    if status < 100:
+        raise BadResponse("the status is not a number of three digits")
     head = ResponseHead(status, b"HTTP/1.1 %d %b\r\n" % (status, phrase))
     fields = head.fields
     lengths: list[bytes] = []

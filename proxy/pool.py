@@ -61,7 +61,11 @@ class Pool:
 
     def take(self) -> Upstream | None:
         """An idle connection that is still open, as far as is known here."""
-        return self._idle.pop() if self._idle else None
+        while self._idle:
+            upstream = self._idle.pop()
+            if not upstream.closing:
+                return upstream
+        return None
 
     def connect(self, waiter: Connecting) -> asyncio.Task[None]:
         """Open a connection for ``waiter``; cancelling the task gives it up."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from wakeful.config.model import HostPort, Revision
 from wakeful.events import Backends, Endpoint, Sample
+from wakeful.proxy import tunnel
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.framing import RequestHead, ResponseHead
@@ -87,6 +88,7 @@ class DataPlane:
         self.routes: RouteTable[Throttler] = RouteTable({})
         self.throttlers: dict[str, Throttler] = {}
         self.connections: set[Downstream] = set()
+        self.tunnels: set[asyncio.Transport] = set()  # client connections that left HTTP
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
         self.identities = Identities()
@@ -169,9 +171,13 @@ class DataPlane:
         self.draining = True
         if self._server is not None:
             self._server.close()
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        while self.connections or self.in_hand():  # noqa: ASYNC110 - nothing counts both
+        while True:
+            # Again each time: the answer to a request that is finished meanwhile
+            # may have promised that its connection is kept.
+            for connection in list(self.connections):
+                connection.close_if_idle()
+            if not self.connections and not self.in_hand():
+                return
             await asyncio.sleep(0.02)
 
     def close(self) -> None:
@@ -180,6 +186,8 @@ class DataPlane:
             self._server.close()
         for connection in list(self.connections):
             connection.cut(reset=True)
+        for client in list(self.tunnels):
+            tunnel.reset(client)
         for throttler in self.throttlers.values():
             throttler.close_idle(float("inf"))
         if self._sweeping is not None:

@@ -175,6 +175,8 @@ class Throttler:
         self.breaker.release_to_front(waiter)
         self._admit(self.breaker.resize(self._capacity()))
         self._report_drained(slot)
+        if self.breaker.waiting:
+            self._signals.demand(self.name, self.load())
         return True
 
     # Called by the data plane

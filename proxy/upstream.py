@@ -73,7 +73,7 @@ class Upstream(asyncio.Protocol):
         self.exchange: Answered | None = None
         self._phrase = b""
         self._headers: Headers = []
-        self._fed = 0  # bytes read with no response head in them yet
+        self._fed = 0  # bytes read since the request or since the last of the body
         self._in_body = False
         self._interim = False  # a 1xx came before the answer
         self._fresh = False  # nothing of the answer was read, and it is not one to HEAD
@@ -113,6 +113,11 @@ class Upstream(asyncio.Protocol):
         assert self.transport is not None
         return self.transport
 
+    @property
+    def closing(self) -> bool:
+        """Ended already, though ``connection_lost`` is still to come."""
+        return self.transport is None or self.transport.is_closing()
+
     def close(self) -> None:
         if self.transport is not None:
             self.transport.close()
@@ -144,6 +149,7 @@ class Upstream(asyncio.Protocol):
                 self._left = head.length
                 self._count_down(exchange, data[end:])
                 return
+        self._fed += len(data)
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -155,10 +161,10 @@ class Upstream(asyncio.Protocol):
             if self.exchange is exchange:
                 exchange.upstream_broken(str(error) or type(error).__name__)
         if self.exchange is exchange:
+            if self._fed > _MAX_HEAD:
+                exchange.upstream_broken("the head of the answer, or its trailers, are too large")
+                return
             if not exchange.answering:
-                self._fed += len(data)
-                if self._fed > _MAX_HEAD:
-                    exchange.upstream_broken("the head of the answer is too large")
                 return
             if fresh and not self._interim and (decided := exchange.response) is not None:
                 remember_response(data, decided, self._known)
@@ -217,6 +223,7 @@ class Upstream(asyncio.Protocol):
         )
 
     def on_body(self, data: bytes) -> None:
+        self._fed = 0
         if self.exchange is not None:
             self.exchange.response_body(data)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Concatenate
@@ -81,12 +81,15 @@ class DockerDriver:
             self._events.start()
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await connected.wait()
+            # Listed before the first start: until it runs, one of our own looks the same.
+            dead = await client.call(containers.dead, self._owner)
         except BaseException as error:
             await self.close()
             if isinstance(error, TimeoutError):
                 raise EngineUnavailable("Docker answers, but not with its events") from None
             raise
-        self._spawn(self._remove_dead())
+        if dead:
+            self._spawn(self._remove_dead(dead))
         self._spawn(self._reconcile_slowly())
 
     async def start(self, revision: Revision, instance: InstanceId) -> Address:
@@ -235,14 +238,13 @@ class DockerDriver:
 
     # Housekeeping
 
-    async def _remove_dead(self) -> None:
-        try:
-            removed = await self._call(containers.remove_dead, self._owner)
-        except DriverError as error:
-            log.warning("cannot remove what an earlier run left behind: %s", error)
-            return
-        if removed:
-            log.info("removed containers left behind by an earlier run: %s", ", ".join(removed))
+    async def _remove_dead(self, dead: Sequence[str]) -> None:
+        log.info("removing %d containers that an earlier run left behind", len(dead))
+        for container in dead:
+            try:
+                await self._call(containers.remove_dead, container)
+            except DriverError as error:
+                log.warning("cannot remove container %.12s: %s", container, error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

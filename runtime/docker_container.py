@@ -180,14 +180,18 @@ def ending(client: APIClient, owner: str, instance: InstanceId) -> str | None:
     return None if state["Running"] else _ending(state)
 
 
-def remove_dead(client: APIClient, owner: str) -> list[str]:
-    """Remove what earlier runs left behind; returns its names."""
-    removed = []
-    for container in _list(client, owner, all=True, status=_DEAD):
-        with suppress(APIError):  # somebody else removes it
-            client.remove_container(container["Id"], v=True, force=True)
-            removed.append(container["Labels"].get(INSTANCE, container["Id"]))
-    return removed
+def dead(client: APIClient, owner: str) -> list[str]:
+    """The containers that do not run, by their ids."""
+    return [c["Id"] for c in _list(client, owner, all=True, status=_DEAD)]
+
+
+def remove_dead(client: APIClient, container: str) -> None:
+    """Remove it unless it runs after all, or somebody else removes it."""
+    try:
+        client.remove_container(container, v=True)
+    except APIError as error:
+        if error.status_code not in (404, 409):
+            raise
 
 
 def own_network(client: APIClient) -> str | None:

@@ -5,11 +5,14 @@
 /drip        ?n= pieces, ?ms= apart, in a stream
 
 It is run as a file beside serve.py of the demo, so that it starts as quickly.
+But it leaves at once when it is told to, in the middle of an answer too: whoever
+stops it while it is in use is found out.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -88,6 +91,11 @@ def _drip(exchange: Exchange) -> None:
     exchange.end()
 
 
+def _leave_at_once() -> None:
+    signal.sigwait({signal.SIGTERM})
+    os._exit(0)
+
+
 if __name__ == "__main__":
     behaviour = sys.argv[1] if len(sys.argv) > 1 else "serve"
     print(f"about to {behaviour}", flush=True)
@@ -96,4 +104,6 @@ if __name__ == "__main__":
         sys.exit(3)
     while behaviour == "never-listen":
         time.sleep(60)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_leave_at_once, daemon=True).start()
     serve(handle)

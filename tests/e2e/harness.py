@@ -208,10 +208,11 @@ class Wakeful:
         with ThreadPoolExecutor(count) as clients:
             return list(clients.map(one, range(count)))
 
-    def connect(self, service: str, request: str) -> socket.socket:
+    def connect(self, service: str, request: str, fields: str = "") -> socket.socket:
         """A connection on which a request was written; ``request`` is its line and path."""
         client = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        client.sendall(f"{request} HTTP/1.1\r\nHost: {service}.localhost\r\n\r\n".encode())
+        head = f"{request} HTTP/1.1\r\nHost: {service}.localhost\r\n{fields}\r\n"
+        client.sendall(head.encode())
         return client
 
     # What it says

@@ -80,7 +80,6 @@ def test_a_container_carries_the_labels_of_the_contract(
     assert limits["NanoCpus"] == 500_000_000
 
 
-@pytest.mark.xfail(reason="the connection is closed, not reset", strict=True)
 def test_an_http_1_0_client_sees_that_its_answer_was_cut(
     processes: Platform, launch: Launch
 ) -> None:

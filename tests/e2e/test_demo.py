@@ -29,6 +29,10 @@ class Check:
         self._ended = threads.submit(wakeful_command, *arguments, env={MARK: self._mark})
         threads.shutdown(wait=False)
 
+    def wait_until_serving(self) -> None:
+        """Its ports are taken then, and the next demo looks for others."""
+        until(lambda: len(list(marked(self._mark))) > 1, "its first instance")
+
     def result(self) -> None:
         ended = self._ended.result()
         assert ended.returncode == 0, ended.stderr
@@ -43,7 +47,9 @@ class Check:
 @pytest.fixture(scope="module", autouse=True)
 def check() -> Check:
     """With processes, and beside all the other tests of this file."""
-    return Check("process")
+    check = Check("process")
+    check.wait_until_serving()
+    return check
 
 
 @pytest.mark.docker

@@ -10,7 +10,7 @@ import threading
 import time
 
 from tests.e2e.conftest import Launch
-from tests.e2e.harness import Answer, Definition, Platform, Wakeful, read_head, until
+from tests.e2e.harness import Answer, Definition, Platform, Wakeful, read_head, read_to_end, until
 
 # Far longer than the window and the ticks until a decision: whatever is idle is asleep by then.
 LONG = 15.0
@@ -63,6 +63,9 @@ def test_tunnels_and_streams_keep_their_instances_past_the_window_and_then_let_t
             "events": processes.service(program="echo.py", **window),
             "drip": processes.service(**window),
             "idle": processes.service(**window),
+            "crowd": processes.service(
+                concurrency=4, scale={"window": "6s", "target": 4, "utilization": "100%"}
+            ),
         }
     )
     assert wakeful.get("idle").status == 200
@@ -80,11 +83,19 @@ def test_tunnels_and_streams_keep_their_instances_past_the_window_and_then_let_t
     ]
     for reader in readers:
         reader.start()
+    # Sixteen need four instances; the four that stay need one. So others are
+    # given up while they stream, each with one of the long requests in it.
+    crowd = [
+        wakeful.connect("crowd", f"GET {path}", "Connection: close\r\n")
+        for path in (f"/drip?n={int(LONG)}&ms=1000", *["/?ms=2000"] * 3) * 4
+    ]
+    drained = 0
     began = time.monotonic()
     until(lambda: wakeful.asleep("idle"), "the idle one asleep", LONG - 2)
     while time.monotonic() - began < LONG - 2:
         for service in ("socket", "events", "drip"):
             assert wakeful.instances(service, state="ready") == 1
+        drained = max(drained, wakeful.instances("crowd", state="draining"))
         time.sleep(0.5)
     for reader in readers:
         reader.join()
@@ -98,7 +109,15 @@ def test_tunnels_and_streams_keep_their_instances_past_the_window_and_then_let_t
     lines = drip.body.decode().splitlines()
     assert [int(line.split()[1]) for line in lines] == list(range(int(LONG)))
     assert len({line.split()[0] for line in lines}) == 1
-    assert wakeful.metric("wakeful_instance_starts_total") == 4
+    stayed = [read_to_end(client).decode() for client in crowd][::4]
+    for client in crowd:
+        client.close()
+    names = [re.findall(r"^(\S+-\d+) \d+$", text, re.MULTILINE) for text in stayed]
+    assert [len(each) for each in names] == [int(LONG)] * 4
+    assert len({name for each in names for name in each}) == 4
+    assert drained == 3
+    assert wakeful.metric("wakeful_instance_starts_total") == 4 + 4
+    assert wakeful.metric("wakeful_instance_crashes_total") == 0
     until(wakeful.asleep, "everything asleep", 30)
 
 

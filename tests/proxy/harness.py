@@ -167,7 +167,11 @@ class Harness:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.connect(("127.0.0.1", self.port))
+        try:
+            sock.connect(("127.0.0.1", self.port))
+        except OSError:
+            sock.close()
+            raise
         peer = Peer(sock)
         self._clients.append(peer)
         return peer
@@ -193,6 +197,7 @@ class Harness:
             self.call(gc.collect)  # a task whose exception nobody took reports it now
             assert self.reported == []
         finally:
+            self.call(self.plane.close)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(PATIENCE)
             self._loop.close()

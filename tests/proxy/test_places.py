@@ -117,7 +117,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_leaves_no_whole_request(
     harness.service(backend)
     for chunked in (False, True):
         client = harness.connect()
-        client.send(post(b"half of it", chunked=chunked)[:-7])
+        client.send(post(b"half and the rest", chunked=chunked)[:-8])
         harness.wait_for(lambda: sum(b"half" in data for data in backend.received) > chunked)
         client.close()
     backend.join()

@@ -85,7 +85,7 @@ def test_much_more_behind_the_handshake_than_is_held_still_arrives(harness: Harn
     client = harness.connect()
     client.send(get(fields=ASK))
     big = bytes(range(256)) * 4000
-    sender = threading.Thread(target=client.send, args=(big,))
+    sender = threading.Thread(target=client.send, args=(big,), daemon=True)
     sender.start()
     harness.wait_for(lambda: throttler.breaker.waiting)
     harness.publish(harness.endpoints(harness.backend(echo_much)))
