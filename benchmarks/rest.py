@@ -106,7 +106,7 @@ def _ask(port: int, path: str, host: str = "localhost") -> tuple[int, str]:
         client.close()
 
 
-@click.command()
+@click.command("rest")
 @click.option("--services", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--asked", type=click.IntRange(0), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True)
@@ -122,7 +122,7 @@ def command(services: int, asked: int, seconds: float, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
-        command(arguments, prog_name="rest", standalone_mode=False)
+        command(arguments, standalone_mode=False)
     except CannotMeasure as error:
         click.echo(f"Cannot measure: {error}", err=True)
         return 1

@@ -235,10 +235,10 @@ def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
     host = hosts[0] if hosts else b""
     if host.translate(None, _HOST_BYTES):
         raise BadRequest("the Host field is not a host name")
+    if head.method == b"CONNECT":
+        raise BadRequest("CONNECT is not served here", 501, "method_not_implemented")
     target = head.target
     if target[:1] != b"/":
-        if head.method == b"CONNECT":
-            raise BadRequest("CONNECT is not served here", 501, "method_not_implemented")
         if target == b"*":
             if head.method != b"OPTIONS":
                 raise BadRequest("only OPTIONS may ask for *")

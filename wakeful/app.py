@@ -34,6 +34,7 @@ log = logging.getLogger("wakeful")
 _PULSE = 1.0  # seconds between two samples of the traffic
 _SIMULTANEOUS_STARTS = 16
 _KILL_PATIENCE = 3.0
+_SHOWN_SERVICES = 20  # of which the start logs the addresses
 
 
 class StartError(Exception):
@@ -171,8 +172,11 @@ class App:
         reason = f" ({self.runtime_reason})" if self.runtime_reason else ""
         log.info("runtime: %s%s   state: %s", self.runtime, reason, self._state.path)
         log.info("admin: http://%s   metrics: /metrics", self.admin_address)
-        for service in self.config.services.values():
+        services = list(self.config.services.values())
+        for service in services[:_SHOWN_SERVICES]:
             log.info("%s: %s", service.name, "  ".join(self.urls(service)))
+        if len(services) > _SHOWN_SERVICES:
+            log.info("and %d more services", len(services) - _SHOWN_SERVICES)
 
     # What others ask
 

@@ -446,9 +446,8 @@ def test_the_dead_of_an_earlier_run_are_removed_and_the_living_are_not(
             await first.start(revision(app_image, "polite"), living)
             await exits.of(dead)
         async with opened(owner):
-            await until(lambda: len(containers(engine, owner)) == 1)
-            (left,) = containers(engine, owner)
-            assert left["Names"] == [f"/{living}"]
+            names = [f"/{living}"]
+            await until(lambda: [c["Names"] for c in containers(engine, owner)] == [names])
 
     asyncio.run(story())
 

@@ -7,6 +7,7 @@ import threading
 
 from tests.proxy.harness import Harness, get
 from tests.proxy.wire import PATIENCE, Peer
+from wakeful.events import Outage
 
 PIECE = b"x" * 1_000_000
 PIECES = 200
@@ -131,7 +132,7 @@ def _stands_still(harness: Harness, sent: list[int]) -> None:
 
 
 def _give_up(harness: Harness, client: Peer, sender: threading.Thread) -> None:
-    """A connection that is not read is not seen to end; its request's time is."""
+    """A connection that is not read is not seen to end; its requests must be answered."""
     client.close()
     sender.join()
-    harness.clock.forward(61)
+    harness.publish((), outage=Outage("start_failed", "never", until=harness.clock() + 1000))

@@ -31,6 +31,7 @@ def test_open_requests_are_finished_and_idle_connections_close(harness: Harness)
     answer = busy.message()
     assert (answer.status, answer.get("Connection")) == (200, b"close")
     assert busy.ending() == "end"
+    busy.close()
     finished()
 
 
@@ -62,6 +63,7 @@ def test_requests_that_wait_are_served_before_the_end(harness: Harness) -> None:
     finished = harness.spawn(harness.plane.drain())
     harness.publish(harness.endpoints(harness.backend()))
     assert client.message().status == 200
+    client.close()
     finished()
 
 
@@ -86,12 +88,17 @@ def test_pipelined_requests_are_not_begun_after_an_answer_that_says_close(
     gate.set()
     assert client.message().get("Connection") == b"close"
     assert client.ending() == "end"
+    client.close()
     finished()
     assert backend.requests == 1
 
 
 def test_close_cuts_what_is_left(harness: Harness) -> None:
-    backend = harness.backend(lambda peer: (peer.message(), peer.ending())[0] and None)
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.ending()
+
+    backend = harness.backend(script)
     harness.service(backend)
     client = harness.get()
     harness.wait_for(lambda: backend.requests)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tests.proxy.conftest import Launch
+from tests.proxy.harness import Harness, get, post
+from tests.proxy.wire import answering, ok
+from wakeful.config.model import AccessLog, AccessLogFormat
+
+# The format that Apache calls common, and what combined adds to it.
+COMMON = re.compile(
+    r'(?P<client>\S+) - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] '
+    r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<size>\d+)'
+)
+COMBINED = re.compile(
+    COMMON.pattern + r' "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"'
+)
+
+# What would end a line, a string or a terminal's patience.
+EVIL = b'x" 200 1\\" \x80\xff \xc2\x9b31m <script>'
+
+
+def lines(launch: Launch, path: Path, format: AccessLogFormat) -> list[str]:
+    harness = launch(log=AccessLog(format, str(path)))
+    harness.service(harness.backend(answering(ok(), ok(b"12345678"))))
+    client = harness.connect()
+    client.send(get(b'/a"b?c=\\d', fields=b"User-Agent: %b\r\nReferer: %b\r\n" % (EVIL, EVIL)))
+    assert client.message().status == 200
+    client.send(post(b"abc", fields=b"X-Request-Id: %b\r\n" % EVIL))
+    assert client.message().status == 200
+    client.send(get(host=b"nobody.test"))
+    assert client.message().status == 404
+    client.send(b"BAD\r\n\r\n")
+    assert client.message().status == 400
+    done(harness)
+    written = path.read_bytes().decode("ascii")
+    assert written.endswith("\n")
+    return written.splitlines()
+
+
+def done(harness: Harness) -> None:
+    assert harness.plane.access is not None
+    harness.call(harness.plane.access.close)
+    harness.plane.access = None
+
+
+def test_json_lines_parse_back_whatever_the_client_sent(launch: Launch, tmp_path: Path) -> None:
+    first, second, third, fourth = (
+        json.loads(line) for line in lines(launch, tmp_path / "log", AccessLogFormat.JSON)
+    )
+    assert first["uri"] == '/a"b?c=\\d'
+    assert first["user_agent"] == EVIL.decode("latin-1")
+    assert (first["status"], first["method"], first["host"]) == (200, "GET", "a.test")
+    assert (first["size"], first["bytes_read"]) == (5, 0)
+    assert (first["service"], first["revision"], first["instance"]) == ("a", "a-00001", "i0")
+    assert re.fullmatch("[0-9a-f]{32}", first["request_id"])
+    assert (second["method"], second["bytes_read"], second["size"]) == ("POST", 3, 8)
+    assert second["request_id"] == EVIL.decode("latin-1")
+    assert (third["status"], third["reason"]) == (404, "no_route")
+    assert (fourth["status"], fourth["reason"]) == (400, "bad_request")
+    assert {line["client_ip"] for line in (first, second, third, fourth)} == {"127.0.0.1"}
+
+
+def test_combined_lines_parse_back_whatever_the_client_sent(
+    launch: Launch, tmp_path: Path
+) -> None:
+    found = [
+        COMBINED.fullmatch(line)
+        for line in lines(launch, tmp_path / "log", AccessLogFormat.COMBINED)
+    ]
+    parsed = [match.groupdict() for match in found if match is not None]
+    assert len(parsed) == 4
+    assert parsed[0]["request"] == r"GET /a\x22b?c=\x5cd HTTP/1.1"
+    assert parsed[0]["agent"] == parsed[0]["referer"]
+    assert parsed[0]["agent"].startswith(r"x\x22 200 1\x5c\x22 \x80\xff \xc2\x9b31m")
+    assert [one["status"] for one in parsed] == ["200", "200", "404", "400"]
+    assert (parsed[1]["agent"], parsed[1]["size"]) == ("-", "8")
+
+
+def test_common_lines_parse_back(launch: Launch, tmp_path: Path) -> None:
+    found = lines(launch, tmp_path / "log", AccessLogFormat.COMMON)
+    assert all(COMMON.fullmatch(line) for line in found)
+    assert [line.split()[-2] for line in found] == ["200", "200", "404", "400"]
+
+
+def test_a_client_that_left_is_logged_as_such(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    throttler = harness.service()
+    client = harness.get()
+    harness.wait_for(lambda: throttler.breaker.waiting)
+    client.close()
+    harness.wait_for(lambda: not harness.plane.connections)
+    done(harness)
+    (line,) = path.read_text().splitlines()
+    assert (json.loads(line)["status"], json.loads(line)["cold_start"]) == (499, True)
+
+
+def test_a_reopened_log_goes_on_in_a_new_file(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    access = harness.plane.access
+    assert access is not None
+    harness.get(host=b"first.test").message()
+    harness.call(access._flush)
+    while not path.read_text():
+        harness.beat()
+    path.rename(tmp_path / "old")
+    harness.call(access.reopen)
+    harness.get(host=b"second.test").message()
+    done(harness)
+    assert "first.test" in (tmp_path / "old").read_text()
+    assert "second.test" in path.read_text()
