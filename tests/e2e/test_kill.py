@@ -32,6 +32,8 @@ class Victims:
             self._engine.kill(name, "SIGKILL")
         else:
             os.kill(int(name), signal.SIGKILL)
+        # The signal is sent; the end comes when the kernel gets to it.
+        until(lambda: name not in self.running(), "its end")
 
 
 @pytest.fixture

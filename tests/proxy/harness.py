@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import uvloop
@@ -99,7 +100,10 @@ class Harness:
         for _ in range(2):
             last = self.call(lambda: self.plane._sweeping)
             if last is not None:  # else there is nothing to look after
-                self.wait_for(lambda last=last: self.plane._sweeping is not last, "a sweep")
+                self.wait_for(partial(self._swept, last), "a sweep")
+
+    def _swept(self, last: asyncio.TimerHandle) -> bool:
+        return self.plane._sweeping is not last
 
     def stall(self) -> Callable[[], None]:
         """Hold the loop; what happens until the release is seen by it all at once."""

@@ -11,7 +11,7 @@ from wakeful.config.model import AccessLog, AccessLogFormat
 
 # The format that Apache calls common, and what combined adds to it.
 COMMON = re.compile(
-    r'(?P<client>\S+) - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] '
+    r"(?P<client>\S+) - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] "
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?P<size>\d+)'
 )
 COMBINED = re.compile(
@@ -63,9 +63,7 @@ def test_json_lines_parse_back_whatever_the_client_sent(launch: Launch, tmp_path
     assert {line["client_ip"] for line in (first, second, third, fourth)} == {"127.0.0.1"}
 
 
-def test_combined_lines_parse_back_whatever_the_client_sent(
-    launch: Launch, tmp_path: Path
-) -> None:
+def test_combined_lines_parse_back_whatever_the_client_sent(launch: Launch, tmp_path: Path) -> None:
     found = [
         COMBINED.fullmatch(line)
         for line in lines(launch, tmp_path / "log", AccessLogFormat.COMBINED)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.proxy.harness import Harness, get, post
-from tests.proxy.wire import Ended, Peer, Script, ok, unused_port
+from tests.proxy.wire import PATIENCE, Ended, Peer, Script, ok, unused_port
 
 
 def saying(answer: bytes, *, reset: bool = False) -> Script:
@@ -24,8 +26,8 @@ GARBAGE = {
     "bad status": b"HTTP/1.1 2x0 OK\r\nContent-Length: 0\r\n\r\n",
     "status of two digits": b"HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n",
     "status below 100": b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",
-    "length and coding": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b"0\r\n\r\n",
+    "length and coding": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
     "bad length": b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
     "gzip coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
@@ -34,9 +36,10 @@ GARBAGE = {
     "nul in a value": b"HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 0\r\n\r\n",
     "unasked switch": b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nbytes",
     "switch to nothing": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-    "interim with a bad coding": b"HTTP/1.1 103 E\r\nTransfer-Encoding: gzip\r\nContent-Length: 1\r\n\r\n",
+    "interim with a bad coding": b"HTTP/1.1 103 E\r\nTransfer-Encoding: gzip\r\n"
+    b"Content-Length: 1\r\n\r\n",
     "head too large": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", GARBAGE)
@@ -102,17 +105,16 @@ def test_an_answer_until_the_end_that_ends_in_a_reset_is_cut(harness: Harness) -
     def script(peer: Peer) -> None:
         peer.message()
         peer.send(b"HTTP/1.1 200 OK\r\n\r\nfirst")
-        harness.wait_for(lambda: any(one.sent for one in current()))
+        begun.wait(PATIENCE)
         peer.reset()
 
-    def current() -> list[object]:
-        return [one._current for one in harness.plane.connections if one._current is not None]
-
+    begun = threading.Event()
     harness.service(harness.backend(script))
-    client = harness.connect()
-    client.send(get())
+    client = harness.get()
+    client.until(b"first")
+    begun.set()
     with pytest.raises((Ended, ConnectionResetError)):
-        client.message()
+        client.until(b"0\r\n\r\n")
 
 
 EXTRA = {

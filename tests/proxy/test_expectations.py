@@ -71,7 +71,9 @@ def test_early_hints_travel_on_with_their_fields(harness: Harness) -> None:
     def script(peer: Peer) -> None:
         while True:
             peer.message()
-            peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-A\r\nX-A: 1\r\n\r\n")
+            peer.send(
+                b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: X-A\r\nX-A: 1\r\n\r\n"
+            )
             peer.send(b"HTTP/1.1 103 Early Hints\r\nLink: </b>\r\n\r\n" + ok())
 
     backend = harness.backend(script)

@@ -44,7 +44,9 @@ def test_repeated_heads_give_what_the_first_gave(harness: Harness) -> None:
     client = harness.connect()
     answers = []
     for method in (b"GET", b"GET", b"DELETE"):
-        client.send(method + b" / HTTP/1.1\r\nHost: a.test\r\nX-Request-Id: r\r\ntraceparent: t\r\n\r\n")
+        client.send(
+            method + b" / HTTP/1.1\r\nHost: a.test\r\nX-Request-Id: r\r\ntraceparent: t\r\n\r\n"
+        )
         answers.append(client.message())
     assert [answer.body for answer in answers] == [b"12345"] * 3
     assert len({answer.fields for answer in answers}) == 1

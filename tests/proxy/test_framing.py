@@ -25,13 +25,14 @@ HOST = (b"Host", b"a.test")
 
 
 def request(*headers: tuple[bytes, bytes], **kwargs: Any) -> RequestHead:
-    given = {"method": b"GET", "target": b"/", "version": "1.1", "may_upgrade": False} | kwargs
+    given: dict[str, Any] = {"method": b"GET", "target": b"/", "version": "1.1"}
+    given |= {"may_upgrade": False} | kwargs
     return request_head(headers=[HOST, *headers], **given)
 
 
 def response(*headers: tuple[bytes, bytes], status: int = 200, **kwargs: Any) -> ResponseHead:
     asked = kwargs.pop("asked", None) or request()
-    given = {"phrase": b"OK", "version": "1.1", "persistent": True} | kwargs
+    given: dict[str, Any] = {"phrase": b"OK", "version": "1.1", "persistent": True} | kwargs
     return response_head(asked, status, headers=list(headers), **given)
 
 
@@ -146,6 +147,7 @@ def test_where_a_response_ends(
 
 # Whatever is forwarded means to a strict parser what was decided here.
 
+_CONTROLS = bytes(range(32)) + b"\x7f"
 TOKENS = st.text("abcXYZ-09_", min_size=1, max_size=8).map(str.encode)
 INTERESTING = st.sampled_from(
     [
@@ -156,10 +158,10 @@ INTERESTING = st.sampled_from(
 )  # fmt: skip
 VALUES = st.one_of(
     st.sampled_from(
-        [b"close", b"keep-alive", b"X-A, X-B", b"x-request-id, X-A", b"chunked", b"5", b"0", b"",
-         b"Upgrade", b"websocket", b"100-continue", b"a.test", b"identity", b"5, 5"]
-    ),  # fmt: skip
-    st.binary(max_size=20).map(lambda raw: raw.translate(None, bytes(range(32)) + b"\x7f").strip()),
+        b"close|keep-alive|X-A, X-B|x-request-id, X-A|chunked|5|0||Upgrade|websocket"
+        b"|100-continue|a.test|identity|5, 5".split(b"|")
+    ),
+    st.binary(max_size=20).map(lambda raw: raw.translate(None, _CONTROLS).strip()),
 )
 FIELDS = st.lists(st.tuples(st.one_of(INTERESTING, TOKENS), VALUES), max_size=8)
 HOP_BY_HOP = {b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"connection"}
@@ -194,7 +196,9 @@ def nominated(headers: Headers) -> set[bytes]:
 @given(
     st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"PUT", b"CONNECT"]),
     st.one_of(
-        st.sampled_from([b"/", b"*", b"/a?b", b"http://b.test/x", b"http://", b"x", b"http://u@h/"]),
+        st.sampled_from(
+            [b"/", b"*", b"/a?b", b"http://b.test/x", b"http://", b"x", b"http://u@h/"]
+        ),
         st.binary(max_size=30),
     ),
     st.sampled_from(["1.1", "1.0", "2.0"]),
@@ -206,12 +210,14 @@ def test_a_request_is_refused_or_forwarded_in_one_unambiguous_form(
 ) -> None:
     try:
         head = request_head(method, target, version, [HOST, *headers], may_upgrade)
-    except BadRequest as error:
-        assert 400 <= error.status < 600
+    except BadRequest:
         return
     if head.target.translate(None, bytes(range(0x21, 0x7F))):
         return  # no parser hands over such a target
-    bodies = {Framing.LENGTH: b"x" * min(head.length, 99), Framing.CHUNKED: b"3\r\nxxx\r\n0\r\n\r\n"}
+    bodies = {
+        Framing.LENGTH: b"x" * min(head.length, 99),
+        Framing.CHUNKED: b"3\r\nxxx\r\n0\r\n\r\n",
+    }
     written = b"".join(wire_form.request(head, b"0" * 48, b"Via: 1.1 wakeful\r\n\r\n"))
     seen = Seen()
     parser = httptools.HttpRequestParser(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -54,7 +55,9 @@ def mutated(draw: st.DrawFn, messages: list[bytes]) -> bytes:
             case 1:
                 del data[at : at + draw(st.integers(0, 20))]
             case 2:
-                data[at:at] = draw(st.sampled_from([b"\r\n", b"\n", b":", b" ", b"0", b"\x00", b","]))
+                data[at:at] = draw(
+                    st.sampled_from([b"\r\n", b"\n", b":", b" ", b"0", b"\x00", b","])
+                )
             case _:
                 other = draw(st.integers(0, len(data)))
                 data[at:at] = data[min(at, other) : max(at, other)][:200]
@@ -101,14 +104,18 @@ def fuzzed() -> Iterator[tuple[Harness, Instance]]:
     ending=ENDINGS,
 )
 def test_no_bytes_from_either_side_do_harm(
-    fuzzed: tuple[Harness, Instance], stream: bytes, cuts: list[int], answers: list[bytes], ending: str
+    fuzzed: tuple[Harness, Instance],
+    stream: bytes,
+    cuts: list[int],
+    answers: list[bytes],
+    ending: str,
 ) -> None:
     harness, instance = fuzzed
     instance.answers = answers
     client = harness.connect()
     marks = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     try:
-        for start, end in zip(marks, marks[1:], strict=False):
+        for start, end in pairwise(marks):
             client.send(stream[start:end])
             harness.beat()
         if ending == "reset":

@@ -34,7 +34,9 @@ class Target:
         self.active = 0
 
 
-def replay(policy: Policy[Target], given: dict[str, Any]) -> Iterator[tuple[int | None, int | None]]:
+def replay(
+    policy: Policy[Target], given: dict[str, Any]
+) -> Iterator[tuple[int | None, int | None]]:
     """What was picked beside what Knative picked."""
     targets = [Target() for _ in range(given["targets"])]
     held: dict[int, Target] = {}

@@ -75,7 +75,14 @@ def test_a_refusal_waits_for_the_answers_before_it(harness: Harness, case: str) 
 
 @pytest.mark.parametrize(
     "bad",
-    [b"xyz\r\n", b"-1\r\n", b"5 \r\nhello\r\n", b"5\r\nhelloX", b"5\nhello\n", b"5;\x00\r\nhello\r\n"],
+    [
+        b"xyz\r\n",
+        b"-1\r\n",
+        b"5 \r\nhello\r\n",
+        b"5\r\nhelloX",
+        b"5\nhello\n",
+        b"5;\x00\r\nhello\r\n",
+    ],
 )
 def test_a_bad_chunk_in_the_middle_leaves_the_instance_with_an_incomplete_message(
     harness: Harness, bad: bytes
@@ -155,7 +162,9 @@ def test_a_large_head_is_refused_however_it_arrives(launch: Launch, pieces: int)
     assert backend.requests == 0
 
 
-@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nHost: a.test\r\nX: ", b"GET / HTTP/1.1\r\nX"])
+@pytest.mark.parametrize(
+    "start", [b"GET / HTTP/1.1\r\nHost: a.test\r\nX: ", b"GET / HTTP/1.1\r\nX"]
+)
 def test_a_field_without_end_is_refused(launch: Launch, start: bytes) -> None:
     harness = launch(limits=LIMITS)
     client = harness.connect()

@@ -68,7 +68,7 @@ def test_a_get_that_meets_the_end_of_an_idle_connection_is_answered(
     assert client.message().status == 200
     harness.beat()
     release = harness.stall()
-    for step in ((closing.end, None) if not request_first else (None, closing.end)):
+    for step in (closing.end, None) if not request_first else (None, closing.end):
         if step is None:
             client.send(get())
         else:

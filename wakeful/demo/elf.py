@@ -60,7 +60,7 @@ def stripped(binary: bytes) -> bytes:
 
 
 def _segments(binary: bytes) -> list[_Segment]:
-    if binary[:4] != b"\x7fELF" or binary[5] != 1:
+    if len(binary) < 64 or binary[:4] != b"\x7fELF" or binary[5] != 1:
         return []
     segments = []
     if _wide(binary):
