@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -74,7 +75,9 @@ def test_the_image_runs_this_python_with_its_library_compiled_and_not_as_root(
     reason = image.available(engine)
     if reason is not None:
         pytest.skip(reason)
-    name = image.build({"/app/program.py": PROGRAM}, ["python3", "/app/program.py"])
+    name = image.build(
+        {"/app/program.py": PROGRAM}, ["python3", "/app/program.py", uuid.uuid4().hex]
+    )
     made.append(name)
     container = engine.create_container(name, labels={"wakeful.owner": owner})["Id"]
     engine.start(container)
@@ -91,7 +94,7 @@ def test_the_same_inputs_are_the_same_image_and_others_are_another(
 ) -> None:
     if (reason := image.available(engine)) is not None:
         pytest.skip(reason)
-    command = ["python3", "/app/note"]
+    command = ["python3", uuid.uuid4().hex]  # an image that no other run shares
     first = image.build({"/app/note": b"one"}, command)
     made.append(first)
     made_at = engine.inspect_image(first)["Id"]  # type: ignore[no-untyped-call]
@@ -108,9 +111,10 @@ def test_a_name_of_the_callers_is_made_anew_when_its_inputs_change(
 ) -> None:
     if (reason := image.available(engine)) is not None:
         pytest.skip(reason)
-    made.append("wakeful-test:renewed")
+    tag = f"wakeful-test:{uuid.uuid4().hex[:12]}"
+    made.append(tag)
     for content in (b"one", b"one", b"two"):
-        name = image.build({"/app/note": content}, ["python3"], tag="wakeful-test:renewed")
+        name = image.build({"/app/note": content}, ["python3"], tag=tag)
         made.append(engine.inspect_image(name)["Id"])  # type: ignore[no-untyped-call]
     _, first, again, changed = made
     assert first == again != changed

@@ -445,6 +445,8 @@ def test_the_dead_of_an_earlier_run_are_removed_and_the_living_are_not(
             await first.start(revision(app_image, "exit", "1"), dead)
             await first.start(revision(app_image, "polite"), living)
             await exits.of(dead)
+        # The engine tells of an exit before its lists show it.
+        await until(lambda: "exited" in [c["State"] for c in containers(engine, owner)])
         async with opened(owner):
             names = [f"/{living}"]
             await until(lambda: [c["Names"] for c in containers(engine, owner)] == [names])

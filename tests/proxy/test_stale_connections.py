@@ -126,3 +126,26 @@ def test_an_instance_that_says_close_is_connected_to_anew(harness: Harness) -> N
         answer = client.message()
         assert (answer.status, answer.get("Connection")) == (200, None)
     assert len(backend.connections) == 3
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PATCH"])
+def test_a_request_that_may_not_be_repeated_is_not_sent_again_after_a_reset(
+    harness: Harness, method: bytes
+) -> None:
+    """The reset alone does not tell whether the instance had read it."""
+
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(ok())
+        peer.message()
+        peer.reset()
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    client.send(post(b"once").replace(b"POST", method, 1))
+    answer = client.message()
+    assert (answer.status, answer.reason) == (502, b"upstream_failed")
+    assert backend.requests == 2
