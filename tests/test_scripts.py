@@ -215,8 +215,8 @@ def said_after(tmp_path: Path, *selection: str) -> str:
     (tmp_path / "test_it.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     report = tmp_path / "report.xml"
-    command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *selection]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    done = run_python(tmp_path, "-m", "pytest", f"--junitxml={report}", *selection)
+    assert done.returncode == 0, done.stdout
     return say_skipped(report)
 
 
@@ -274,8 +274,8 @@ def covered(checkout: Path) -> subprocess.CompletedProcess[str]:
 
 
 def run_python(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # This test may itself be run under coverage.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    # Without what the run that this test is part of was told.
+    env = {key: text for key, text in os.environ.items() if not key.startswith(("COV", "PYTEST"))}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
 

@@ -50,6 +50,7 @@ class Project:
         self.name = f"wakeful-test-{uuid.uuid4().hex[:12]}"
         self.network = f"{self.name}_default"
         self.port, self.admin_port = free_port(), free_port()
+        self._ours = {"label": f"com.docker.compose.project={self.name}"}
         self._engine = engine
         self._compose = [*compose, "-p", self.name, "-f", str(checkout / "demo" / "compose.yaml")]
         self._env = os.environ | {
@@ -98,19 +99,23 @@ class Project:
         return found
 
     def health(self) -> str:
-        (container,) = self._engine.containers(
-            filters={"label": [f"com.docker.compose.project={self.name}"]}
-        )
+        (container,) = self._engine.containers(filters=self._ours)
         state = self._engine.inspect_container(container["Id"])["State"]
         return str(state["Health"]["Status"])
+
+    def clear(self) -> None:
+        """Remove what there is of it, after a test that failed too."""
+        # wakeful first: it would start others.
+        for container in self._engine.containers(all=True, filters=self._ours) + self.instances():
+            self._engine.remove_container(container["Id"], v=True, force=True)
+        self.compose("down", "-v")
 
     def remains(self) -> list[str]:
         """What is on the engine that would not be there without this project."""
         engine = self._engine
-        ours = {"label": f"com.docker.compose.project={self.name}"}
-        containers = engine.containers(all=True, filters=ours)
-        networks = engine.networks(filters=ours)
-        volumes = engine.volumes(filters=ours)["Volumes"] or []
+        containers = engine.containers(all=True, filters=self._ours)
+        networks = engine.networks(filters=self._ours)
+        volumes = engine.volumes(filters=self._ours)["Volumes"] or []
         return [
             *(container["Names"][0] for container in containers),
             *(network["Name"] for network in networks),
@@ -175,7 +180,7 @@ def new_project(
             yield new_project
         finally:
             for project in projects:
-                project.compose("down", "-v")
+                project.clear()
             if engine.images(name=tag):
                 engine.remove_image(tag, force=True)
 

@@ -320,3 +320,12 @@ def test_traffic_goes_where_the_host_says(harness: Harness) -> None:
     assert (answer.status, answer.reason) == (404, b"no_route")
     client.send(get(host=b"a.test"))
     assert client.message().body == b"one"
+
+
+@pytest.mark.parametrize("fields", [b"Connection: close\r\n", b"Connection: X, close\r\n"])
+def test_a_client_that_says_close_is_left_each_time(harness: Harness, fields: bytes) -> None:
+    harness.service(harness.backend())
+    for _ in range(3):
+        client = harness.get(fields=fields)
+        assert client.message().get("Connection") == b"close"
+        assert client.ending() == "end"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 from tests.proxy.harness import Harness, get, post
@@ -203,28 +204,44 @@ def test_idle_connections_to_instances_are_closed_in_time(harness: Harness) -> N
     assert len(backend.connections) == 2
 
 
-def test_a_slow_reader_gets_the_last_answer_whole(harness: Harness) -> None:
-    """An answer with Connection: close is not lost to the time given for the end of it."""
-    body = b"x" * 8_000_000
-    harness.service(harness.backend(answering(ok(body))))
+BODY = b"x" * 60_000  # less than the water mark at which an instance is made to wait
+
+
+def narrow(harness: Harness) -> Peer:
+    """A client that has its last answer, most of it still in the proxy's hands."""
+    harness.service(harness.backend(answering(ok(BODY))))
     client = harness.connect(receive_buffer=4096)
+    harness.wait_for(lambda: harness.plane.connections)
+    (connection,) = harness.plane.connections
+    transport = connection._transport
+    assert transport is not None
+    sock = transport.get_extra_info("socket")
+    harness.call(lambda: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096))
     client.send(get(fields=b"Connection: close\r\n"))
+    harness.wait_for(lambda: connection._closing)
+    assert harness.call(transport.get_write_buffer_size) > 20_000
+    return client
+
+
+def test_a_slow_reader_gets_the_last_answer_whole(harness: Harness) -> None:
+    """It is not lost to the time that is given to a client for closing its side."""
+    client = narrow(harness)
     client.head()
-    got = 0
-    while got < len(body):
+    got = b""
+    while len(got) < len(BODY):
         harness.clock.forward(1.0)
         harness.sweep()
-        got += len(client.take(min(100_000, len(body) - got)))
+        got += client.take(min(4000, len(BODY) - len(got)))
     assert client.ending() == "end"
 
 
 def test_a_client_that_reads_nothing_of_the_last_answer_is_given_up(harness: Harness) -> None:
-    harness.service(harness.backend(answering(ok(b"x" * 8_000_000))))
-    client = harness.connect(receive_buffer=4096)
-    client.send(get(fields=b"Connection: close\r\n"))
-    harness.beat()
-    harness.clock.forward(301)  # the exchange, if it is not over yet
-    for _ in range(4):
+    narrow(harness)
+    for seconds in (3, 70):
+        harness.clock.forward(seconds)
         harness.sweep()
-        harness.clock.forward(100)
-    harness.wait_for(lambda: not harness.plane.connections)
+        assert len(harness.plane.connections) == 1
+    for _ in range(4):  # the kernel may have taken a little more at first
+        harness.clock.forward(80)
+        harness.sweep()
+    assert len(harness.plane.connections) == 0

@@ -1,0 +1,29 @@
+"""What the memory of heads may hold: its keys are bytes that others choose."""
+
+from __future__ import annotations
+
+from wakeful.proxy.framing import ResponseHead
+from wakeful.proxy.known import KnownHeads
+
+HEAD = ResponseHead(200, b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_head_that_was_put_is_found_again() -> None:
+    known: KnownHeads[ResponseHead] = KnownHeads()
+    known.put(b"x" * 4096, HEAD)
+    assert known.get(b"x" * 4096) is HEAD
+
+
+def test_a_large_head_is_not_kept() -> None:
+    known: KnownHeads[ResponseHead] = KnownHeads()
+    known.put(b"x" * 4097, HEAD)
+    assert known.get(b"x" * 4097) is None
+
+
+def test_ever_new_heads_do_not_fill_the_memory() -> None:
+    known: KnownHeads[ResponseHead] = KnownHeads()
+    for number in range(10_000):
+        known.put(b"%d" % number, HEAD)
+    kept = [number for number in range(10_000) if known.get(b"%d" % number)]
+    assert len(kept) <= 1024
+    assert 9_999 in kept
