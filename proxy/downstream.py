@@ -112,8 +112,11 @@ class Downstream(asyncio.Protocol):
         if not self._in_head and self._receiving is None and self._parser is not None:
             head = known_request(data, self._plane.known_requests, self._plane.limits.target)
             if head is not None:
-                exchange = Exchange(self._plane, self, head)
-                exchange.request_end([])
+                exchange = Exchange(self._plane, self, head, whole=True)
+                if self._current is None and not self._next:
+                    self._current = exchange  # the usual case, without the queue
+                    exchange.begin()
+                    return
                 self._next.append(exchange)
             else:
                 self._feed(data)

@@ -76,7 +76,9 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, plane: DataPlane, downstream: Downstream, head: RequestHead) -> None:
+    def __init__(
+        self, plane: DataPlane, downstream: Downstream, head: RequestHead, *, whole: bool = False
+    ) -> None:
         self.plane = plane
         self.downstream = downstream
         self.head = head
@@ -99,7 +101,7 @@ class Exchange:
         # Of the request
         self._pending: list[bytes] = []  # body bytes, framed, with no connection to go to yet
         self._pending_size = 0
-        self._request_done = False
+        self._request_done = whole
         self._replayable = True  # _pending still holds every body byte that came
         # Of the response
         self._response: ResponseHead | None = None
@@ -252,6 +254,14 @@ class Exchange:
         self._begin_answer(head)
         if self.cold:
             self._observe_cold_start()
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """A known head and all of its body came in one read."""
+        self.response_known(head)
+        self.sent = len(body)
+        self._out.append(body)
+        self._response_done = True
+        self.response_flush()
 
     def response_body(self, data: bytes) -> None:
         if self._response_done or self._response is None:

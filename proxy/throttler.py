@@ -64,13 +64,12 @@ class Signals(Protocol):
 class Counters:
     """Plain counts of one revision, read at a scrape."""
 
-    __slots__ = ("cold_starts", "durations", "received", "rejected", "retries", "sent", "waits")
+    __slots__ = ("cold_starts", "durations", "received", "rejected", "retries", "sent")
 
     def __init__(self) -> None:
         self.durations: dict[tuple[bytes, int], Histogram] = {}
         self.rejected: dict[str, int] = {}
         self.cold_starts = Histogram(COLD_START_BOUNDS)
-        self.waits = Histogram()
         self.received = 0
         self.sent = 0
         self.retries = 0

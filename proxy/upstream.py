@@ -26,6 +26,7 @@ class Answered(Protocol):
     @property
     def response(self) -> ResponseHead | None: ...
     def response_known(self, head: ResponseHead) -> None: ...
+    def response_whole(self, head: ResponseHead, body: bytes) -> None: ...
     def interim_response(self, status: int, phrase: bytes, headers: Headers) -> None: ...
     def response_head(
         self, status: int, phrase: bytes, version: str, headers: Headers, persistent: bool
@@ -145,6 +146,9 @@ class Upstream(asyncio.Protocol):
         if fresh and (end := data.find(b"\r\n\r\n") + 4) > 3:
             head = self._known.get(data[:end])
             if head is not None:
+                if len(data) - end == head.length:
+                    exchange.response_whole(head, data[end:])
+                    return
                 exchange.response_known(head)
                 self._left = head.length
                 self._count_down(exchange, data[end:])
