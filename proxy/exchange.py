@@ -36,6 +36,7 @@ class Stage(Enum):
     WAITING = auto()  # in the throttler's queue
     PLACED = auto()  # holds a slot, waits for a connection
     SENT = auto()  # its head was written to an instance
+    DOUBTED = auto()  # was reset; whether the instance is still there is being asked
     ANSWERING = auto()  # the response's head was received
     TUNNEL = auto()
     OVER = auto()
@@ -202,10 +203,12 @@ class Exchange:
 
     def connected(self, upstream: Upstream) -> None:
         self._connecting = None
-        if self._stage is Stage.OVER:
-            upstream.abort()
-        else:
+        if self._stage is Stage.PLACED:
             self._dispatch(upstream)
+            return
+        upstream.abort()
+        if self._stage is Stage.DOUBTED:  # it lives: the reset was its own doing
+            self._fail(reply.UPSTREAM_FAILED)
 
     def connect_failed(self, error: OSError) -> None:
         self._connecting = None
@@ -361,11 +364,11 @@ class Exchange:
             else:
                 self._fail(reply.UPSTREAM_FAILED)
             return
-        unread = upstream is not None and upstream.reused and upstream.discarded
-        if unread and self._replayable and self.head.method in _IDEMPOTENT:
-            self._try_again()
-        else:
+        assert upstream is not None
+        if not (upstream.discarded and self._replayable and self.head.method in _IDEMPOTENT):
             self._fail(reply.UPSTREAM_FAILED)
+        else:
+            self._connect_again(Stage.PLACED if upstream.reused else Stage.DOUBTED)
 
     def upstream_paused(self, paused: bool) -> None:
         self.downstream.hold_reading(paused)
@@ -436,7 +439,7 @@ class Exchange:
             self._pending_size += size
 
     def _try_elsewhere(self, otherwise: Reply) -> None:
-        """Nothing was written: another instance may have the request."""
+        """Nothing of it was read here: another instance may have the request."""
         assert self._throttler is not None
         assert self._slot is not None
         slot, self._attempts = self._slot, self._attempts + 1
@@ -450,10 +453,16 @@ class Exchange:
             self._stage, self._slot = Stage.PLACED, slot
             self._fail(otherwise)
 
-    def _try_again(self) -> None:
-        """What was written went to a connection already closed: use a fresh one."""
+    def _connect_again(self, stage: Stage) -> None:
+        """What was written was thrown away, or so it seems.
+
+        A connection that was kept had been closed before, so a fresh one may
+        carry the request. A fresh one was reset by the instance, which then may
+        have read the request, or by the kernel because the instance ended and
+        had not: only then is another connection refused.
+        """
         assert self._slot is not None
-        self._stage = Stage.PLACED
+        self._stage = stage
         self._connecting = self._slot.pool.connect(self)
 
     # Private: towards the client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
@@ -14,7 +15,10 @@ from wakeful.proxy.known import KnownHeads, remember_response
 if TYPE_CHECKING:
     from wakeful.proxy.pool import Pool
 
-_TCP_CLOSE = 7  # the state of a connection that was reset (linux/tcp_states.h)
+# struct tcp_info up to tcpi_unacked, the segments sent and not acknowledged (linux/tcp.h),
+# and the state of a connection that was reset (linux/tcp_states.h).
+_TCP_INFO = struct.Struct("B 7x 16x I")
+_TCP_CLOSE = 7
 _MAX_HEAD = 256 * 1024
 
 
@@ -69,7 +73,7 @@ class Upstream(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.reused = False  # has answered a request before
-        self.discarded = False  # the other side threw away what was sent last, unread
+        self.discarded = False  # what was sent last was thrown away, and nothing of an answer came
         # Per exchange
         self.exchange: Answered | None = None
         self._phrase = b""
@@ -175,13 +179,13 @@ class Upstream(asyncio.Protocol):
             exchange.response_flush()
 
     def eof_received(self) -> None:
-        # A connection that the instance had closed before the request was
-        # written: its kernel answered with a reset behind the end-of-file.
-        self.discarded = self._tcp_state() == _TCP_CLOSE
+        sock = self.transport.get_extra_info("socket") if self.transport else None
+        self.discarded = not self._fed and closed_unread(sock)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._parser = None  # breaks the cycle of bound methods
-        self.discarded |= isinstance(exc, (ConnectionResetError, BrokenPipeError))
+        if isinstance(exc, (ConnectionResetError, BrokenPipeError)):
+            self.discarded = not self._fed
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             self._pool.lost(self)
@@ -253,12 +257,23 @@ class Upstream(asyncio.Protocol):
         exchange.response_end([])
         exchange.upstream_broken("bytes beyond the end of the answer")
 
-    def _tcp_state(self) -> int | None:
-        """The kernel's state of this connection, where the platform tells it."""
-        sock = self.transport.get_extra_info("socket") if self.transport else None
-        if sock is None or not hasattr(socket, "TCP_INFO"):
-            return None
-        try:
-            return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
-        except OSError:
-            return None
+
+def closed_unread(sock: socket.socket | None) -> bool:
+    """Whether the other side closed before it had all that was sent last.
+
+    Its kernel answers the bytes with a reset, behind the end that was just
+    read. The reset may still be on its way; but bytes that had come before the
+    close, the end would have acknowledged.
+    """
+    if sock is None or not hasattr(socket, "TCP_INFO"):
+        return False  # the platform does not tell
+    try:
+        # Twice: the kernel takes the state, then the count, and the reset may come between.
+        for _ in range(2):
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            state, unacknowledged = _TCP_INFO.unpack(info)
+            if state == _TCP_CLOSE or unacknowledged:
+                return True
+    except OSError:
+        pass
+    return False

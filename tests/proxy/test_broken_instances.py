@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import pytest
 
 from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import PATIENCE, Ended, Peer, Script, ok, unused_port
+from wakeful.proxy.exchange import Stage
 
 
 def saying(answer: bytes, *, reset: bool = False) -> Script:
@@ -211,6 +213,87 @@ def test_trailers_of_an_answer_are_bounded(harness: Harness) -> None:
     client = harness.get()
     assert client.head().status == 200
     assert client.ending() in ("end", "reset")
+
+
+# Instances that end before they read
+
+
+class Dying:
+    """The kernel makes connections for it, and resets them when it ends; it reads nothing."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+
+    def end_with_a_request_unread(self) -> None:
+        self._harness.wait_for(self._written, "a request written to it")
+        self._harness.beat()
+        self._listener.close()
+
+    def _written(self) -> bool:
+        return any(
+            connection._current is not None and connection._current._stage is Stage.SENT
+            for connection in self._harness.plane.connections
+        )
+
+
+PUT = post(b"the body").replace(b"POST", b"PUT", 1)
+
+
+@pytest.mark.parametrize("request_", [get(), PUT], ids=["GET", "PUT"])
+def test_a_request_that_an_instance_died_without_reading_is_answered_by_another(
+    harness: Harness, request_: bytes
+) -> None:
+    dying, backend = Dying(harness), harness.backend()
+    throttler = harness.service(dying.port, backend, concurrency=1)
+    client = harness.connect()
+    client.send(request_)
+    dying.end_with_a_request_unread()
+    assert client.message().status == 200
+    assert throttler.counters.retries == 1
+    assert backend.requests == 1
+    assert backend.received[0].endswith(request_[request_.index(b"\r\n\r\n") :])
+
+
+def test_a_request_that_the_only_instance_died_without_reading_waits_for_the_next(
+    harness: Harness,
+) -> None:
+    dying, backend = Dying(harness), harness.backend()
+    harness.service(dying.port)
+    client = harness.get()
+    dying.end_with_a_request_unread()
+    harness.wait_for(lambda: harness.signals.demands)
+    (working,) = harness.endpoints(backend)
+    harness.publish([type(working)("i9", working.host, working.port)])
+    assert client.message().status == 200
+
+
+def test_a_post_that_an_instance_died_without_reading_is_not_sent_elsewhere(
+    harness: Harness,
+) -> None:
+    dying, backend = Dying(harness), harness.backend()
+    harness.service(dying.port, backend, concurrency=1)
+    client = harness.connect()
+    client.send(post(b"once"))
+    dying.end_with_a_request_unread()
+    answer = client.message()
+    assert (answer.status, answer.reason) == (502, b"upstream_failed")
+    assert backend.requests == 0
+
+
+def test_an_instance_that_resets_what_it_has_read_and_lives_is_not_asked_again(
+    harness: Harness,
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.reset()
+
+    resetting, backend = harness.backend(script), harness.backend()
+    harness.service(resetting, backend, concurrency=1)
+    answer = harness.get().message()
+    assert (answer.status, answer.reason) == (502, b"upstream_failed")
+    assert (resetting.requests, backend.requests) == (1, 0)
 
 
 # Connections that cannot be made

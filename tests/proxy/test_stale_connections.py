@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
+from typing import Any
 
 import pytest
 
 from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import PATIENCE, Backend, Peer, ok
+from wakeful.proxy.upstream import closed_unread
 
 
 class Closing:
@@ -110,6 +114,57 @@ def test_a_get_that_was_read_and_not_answered_is_not_sent_again(harness: Harness
     answer = client.message()
     assert (answer.status, answer.reason) == (502, b"upstream_failed")
     assert backend.requests == 2
+
+
+@pytest.mark.parametrize("part", [b"HT", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["HT", "103"])
+def test_a_get_that_an_instance_began_to_answer_is_not_sent_again(
+    harness: Harness, part: bytes
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(ok())
+        peer.message()
+        peer.send(part)
+        peer.reset()
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    client.send(get())
+    answer = client.message()
+    if answer.status == 103:
+        answer = client.message()
+    assert (answer.status, answer.reason) == (502, b"upstream_failed")
+    assert backend.requests == 2
+
+
+# The kernel's account of a connection, as TCP_INFO tells it: (state, segments not acknowledged).
+CLOSE_WAIT, CLOSE = 8, 7
+
+
+@pytest.mark.parametrize(
+    ("told", "discarded"),
+    [
+        ([(CLOSE, 0)], True),
+        ([(CLOSE_WAIT, 1)], True),  # the reset is on its way
+        ([(CLOSE_WAIT, 0), (CLOSE, 0)], True),  # it came between the two facts
+        ([(CLOSE_WAIT, 0), (CLOSE_WAIT, 0)], False),  # it was acknowledged, and read
+    ],
+)
+def test_the_kernel_tells_what_an_instance_that_closed_had_not_read(
+    told: list[tuple[int, int]], discarded: bool
+) -> None:
+    class Kernel(socket.socket):
+        def getsockopt(self, level: int, option: int, size: int = 0) -> Any:
+            assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+            state, unacknowledged = told.pop(0)
+            return struct.pack("=8B5I", state, *[9] * 7, *[9] * 4, unacknowledged)[:size]
+
+    with Kernel() as kernel:
+        assert closed_unread(kernel) is discarded
+    assert not told
 
 
 def test_an_instance_that_says_close_is_connected_to_anew(harness: Harness) -> None:
