@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class RuntimeKind(StrEnum):
@@ -98,6 +102,7 @@ class Template:
     max_instances: int = 10  # 0 = no limit
     timeout: float = 300.0
     response_start_timeout: float = 300.0
+    tunnel_idle_timeout: float = 3600.0  # of an upgraded connection; 0 = none
     max_request_body: int | None = None  # bytes; None = no limit
     queue: Queue = field(default_factory=Queue)
     scale: Scale = field(default_factory=Scale)
@@ -158,5 +163,6 @@ class Config:
     runtime: RuntimeKind = RuntimeKind.AUTO
     state_dir: Path | None = None  # None: the XDG state directory, or /var/lib/wakeful for root
     access_log: AccessLog = field(default_factory=AccessLog)
+    trusted_proxies: tuple[Network, ...] = ()  # whose word on who asked is taken
     services: Mapping[str, Service] = field(default_factory=lambda: MappingProxyType({}))
     directory: Path = field(default_factory=Path)

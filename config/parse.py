@@ -36,6 +36,7 @@ _KEYS_OF_UPSTREAMS = (
     "concurrency",
     "timeout",
     "response-start-timeout",
+    "tunnel-idle-timeout",
     "queue",
 )
 _WHAT_ANSWERS = ("image", "command", "upstreams")

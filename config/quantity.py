@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_CEILING, Decimal
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
-from wakeful.config.model import HostPort
+from wakeful.config.model import HostPort, Network
 
 # Bounded, so that no text is slow to convert and no result is infinite.
 _NUMBER = r"(?:[0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})"
@@ -148,6 +148,21 @@ def _host(text: str) -> str:
     if len(text) > 253 or not all(_HOST_LABEL.fullmatch(part) for part in text.split(".")):
         raise ValueError
     return text.lower()
+
+
+def network(text: str) -> Network:
+    """A network such as 10.0.0.0/8, or one address; bits beyond the prefix are a mistake."""
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(
+            f"expected an address or a network such as 10.0.0.0/8, not {shown(text)}"
+        ) from None
+    raise ValueError(f"{text} has bits set beyond its prefix; did you mean {meant}?")
 
 
 def domain(text: str) -> str:

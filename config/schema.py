@@ -300,6 +300,7 @@ SERVICE: Section = {
     "max-instances": within(_whole, 0, math.inf, "0 or more (0 means no limit)"),
     "timeout": _positive_seconds,
     "response-start-timeout": _positive_seconds,
+    "tunnel-idle-timeout": within(_seconds, 0, math.inf, "0s or more (0s means never)"),
     "max-request-body": within(quantity.memory, 0, math.inf, "0 or more"),
     "queue": section(QUEUE),
     "scale": section(SCALE),
@@ -327,6 +328,7 @@ TOP: Section = {
     "runtime": choice(RuntimeKind),
     "state-dir": scalar(_file),
     "access-log": access_log,
+    "trusted-proxies": sequence(scalar(quantity.network), "networks"),
     "defaults": section(DEFAULTS),
     "services": _mapping,
 }

@@ -149,7 +149,7 @@ def _json(exchange: Exchange, throttler: Throttler | None, slot: Slot | None, no
     line = (
         f'{{"ts":{time.time() - took:.3f},"status":{exchange.status},'
         f'"method":{_text(head.method)},"host":{_text(head.host)},"uri":{_text(head.target)},'
-        f'"proto":"HTTP/{head.version}","client_ip":"{exchange.downstream.client}",'
+        f'"proto":"HTTP/{head.version}","client_ip":"{exchange.downstream.asked_by(head)}",'
         f'"duration":{took:.6f},"size":{exchange.sent},"bytes_read":{exchange.received}'
     )
     if throttler is not None:
@@ -174,7 +174,7 @@ def _common(exchange: Exchange) -> str:
     head = exchange.head
     request = f"{head.method.decode('latin-1')} {head.target.decode('latin-1')}"
     return (
-        f"{exchange.downstream.client} - - [{_clf_time()}] "
+        f"{exchange.downstream.asked_by(head)} - - [{_clf_time()}] "
         f'"{_escape(request)} HTTP/{head.version}" {exchange.status} {exchange.sent}'
     )
 

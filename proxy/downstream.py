@@ -4,44 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
-import httptools
-
-from wakeful.proxy import framing, reply, tunnel
+from wakeful.proxy import forwarding, framing, grammar, kernel, reply, tunnel
+from wakeful.proxy.chunked import ChunkedReader
 from wakeful.proxy.exchange import NEVER, Exchange
-from wakeful.proxy.framing import BadRequest, Framing, Headers, RequestHead
+from wakeful.proxy.framing import BadRequest, Framing, RequestHead
 from wakeful.proxy.known import known_request, remember_request
 
 if TYPE_CHECKING:
     from wakeful.proxy.server import DataPlane
 
 
+# RFC 9112 §2.2: empty lines before a request are skipped; more than these are no accident.
+_MOST_EMPTY_LINES: Final = 8
+
+
 class Downstream(asyncio.Protocol):
-    """Parses requests ahead of their turn; what it holds of them is one read at most."""
+    """Reads requests ahead of their turn, within bounds, and answers them in order."""
 
     __slots__ = (
         "_advancing",
+        "_ahead",
+        "_chunks",
         "_closing",
         "_current",
-        "_fed",
+        "_deaf",
+        "_empty_lines",
         "_forwarded",
         "_forwarded_host",
-        "_headers",
         "_held",
-        "_in_head",
+        "_left",
         "_next",
-        "_parser",
+        "_partial",
         "_peer",
         "_plane",
         "_raw",
-        "_read",
         "_reading",
         "_receiving",
         "_refusal",
-        "_resumed",
-        "_target",
         "_transport",
+        "_trusted",
         "_unsent",
         "client",
         "deadline",
@@ -52,9 +55,9 @@ class Downstream(asyncio.Protocol):
         # Per connection
         self._plane = plane
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._peer = b""
         self.client = ""  # the peer's address, for the access log
+        self._trusted = False  # the peer is a proxy whose word on who asked is taken
         self._forwarded_host: bytes | None = None
         self._forwarded = b""
         self.deadline = NEVER  # of the connection itself, while no exchange has one
@@ -66,16 +69,16 @@ class Downstream(asyncio.Protocol):
         # Exchanges: the one being answered, and those received behind it
         self._current: Exchange | None = None
         self._next: deque[Exchange] = deque()
+        self._ahead = 0  # bytes read since there is one in _next
         self._advancing = False
         # The message being received
-        self._receiving: Exchange | None = None
-        self._in_head = False
-        self._fed = 0  # bytes read since the read in which this head began
-        self._read = 0  # bytes of the latest read
-        self._target = b""
-        self._headers: Headers = []
+        self._partial = b""  # of a head
+        self._empty_lines = 0
+        self._receiving: Exchange | None = None  # its head is here, its body not yet whole
+        self._left = 0  # bytes of its body to come, when that has a length
+        self._chunks: ChunkedReader | None = None
+        self._deaf = False  # after a refusal nothing is a request any more
         self._refusal: reply.Reply | None = None  # answered after what came before it
-        self._resumed: Exchange | None = None  # continues behind a synthetic head
         self._raw: bytearray | None = None  # bytes behind an upgrade request
 
     # Called by the transport
@@ -85,13 +88,15 @@ class Downstream(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if peer else "unknown"
         self._peer = self.client.encode("ascii", "replace")
+        self._trusted = bool(self._plane.trusted) and forwarding.trusts(
+            self._plane.trusted, self.client
+        )
         self.deadline = self._plane.clock() + self._plane.limits.idle_timeout
         self._plane.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._plane.connections.discard(self)
         self._transport = None
-        self._parser = None  # breaks the cycle of bound methods
         self._closing = True
         self._next.clear()
         if self._current is not None:
@@ -109,7 +114,7 @@ class Downstream(asyncio.Protocol):
             self._raw += data
             self._update_reading()
             return
-        if not self._in_head and self._receiving is None and self._parser is not None:
+        if self._receiving is None and not self._partial and not self._deaf:
             head = known_request(data, self._plane.known_requests, self._plane.limits.target)
             if head is not None:
                 exchange = Exchange(self._plane, self, head, whole=True)
@@ -123,6 +128,8 @@ class Downstream(asyncio.Protocol):
                 self._remember(data)
         else:
             self._feed(data)
+        if self._next:
+            self._ahead += len(data)
         self._advance()
 
     def pause_writing(self) -> None:
@@ -134,66 +141,6 @@ class Downstream(asyncio.Protocol):
         self.write_paused = False
         if self._current is not None:
             self._current.client_paused(False)
-
-    # Called by the parser
-
-    def on_message_begin(self) -> None:
-        self._in_head = True
-        self._fed = 0
-        self._target = b""
-        self._headers = []
-
-    def on_url(self, target: bytes) -> None:
-        self._target += target  # arrives in pieces when it spans two reads
-        if len(self._target) > self._plane.limits.target:
-            self._refuse(reply.URI_TOO_LONG)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        headers, self._headers = self._headers, []  # what follows are trailers
-        limits = self._plane.limits
-        if len(headers) > limits.fields or self._read + self._fed > limits.head:
-            self._bound(headers)
-        self._fed = 0
-        if self._resumed is not None:
-            self._receiving, self._resumed = self._resumed, None
-            return
-        parser = self._parser
-        assert parser is not None
-        try:
-            head = framing.request_head(
-                parser.get_method(),
-                self._target,
-                parser.get_http_version(),
-                headers,
-                parser.should_upgrade(),
-            )
-        except BadRequest as error:
-            self._refuse(reply.bad_request(str(error), error.status, error.reason))
-            raise
-        self._receiving = exchange = Exchange(self._plane, self, head)
-        self._next.append(exchange)
-
-    def on_body(self, data: bytes) -> None:
-        exchange = self._receiving
-        if exchange is not None:
-            exchange.request_body(data)
-
-    def on_message_complete(self) -> None:
-        exchange = self._receiving
-        parser = self._parser
-        if exchange is None or parser is None:
-            return
-        if parser.should_upgrade() and exchange.head.framing is not Framing.NONE:
-            return  # the parser gives up at an upgrade; its body is read behind a synthetic head
-        trailers, self._headers = self._headers, []
-        if trailers:
-            self._bound(trailers)
-        self._receiving = None
-        exchange.request_end(trailers)
 
     # Called by the exchange
 
@@ -220,21 +167,20 @@ class Downstream(asyncio.Protocol):
             else:
                 self._transport.close()
 
-    def forwarded(self, host: bytes) -> bytes:
-        """The fields that tell an instance who asked, and the end of its head.
-
-        Whatever the client claimed in these fields was dropped: no proxy in
-        front is trusted.
-        """
-        if host != self._forwarded_host:
-            peer = self._peer
-            node = b'"[%b]"' % peer if b":" in peer else peer
-            self._forwarded_host = host
-            self._forwarded = (
-                b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n"
-                b'Forwarded: for=%b;host="%b";proto=http\r\nVia: 1.1 wakeful\r\n\r\n'
-            ) % (peer, host, node, host)
+    def forwarded(self, head: RequestHead) -> bytes:
+        """The fields that tell an instance who asked, and the end of its head."""
+        if self._trusted and head.claims is not None:
+            return forwarding.fields(self._peer, head.host, head.claims)
+        if head.host != self._forwarded_host:
+            self._forwarded_host = head.host
+            self._forwarded = forwarding.fields(self._peer, head.host)
         return self._forwarded
+
+    def asked_by(self, head: RequestHead) -> str:
+        """The address of who asked, as far as it can be known."""
+        if self._trusted and head.claims is not None:
+            return forwarding.client(self._plane.trusted, self.client, head.claims)
+        return self.client
 
     def take_raw(self) -> bytes:
         raw, self._raw = self._raw, None
@@ -247,7 +193,6 @@ class Downstream(asyncio.Protocol):
         transport.write(last)
         self._plane.connections.discard(self)
         self._transport = None
-        self._parser = None
         self._closing = True
         return transport
 
@@ -256,16 +201,15 @@ class Downstream(asyncio.Protocol):
         if exchange is not self._current:
             return  # refused while it waited behind another one
         self._current = None
-        self.deadline = now + self._plane.limits.idle_timeout
+        limits = self._plane.limits
+        self.deadline = now + (limits.head_timeout if self._partial else limits.idle_timeout)
         if not keep_alive:
             self._next.clear()
             self._linger(now)
             return
         if self._raw is not None and exchange.head.upgrade is not None:
             # The instance declined the upgrade: what came behind is HTTP again.
-            raw = self.take_raw()
-            self._parser = httptools.HttpRequestParser(self)
-            self._feed(raw)
+            self._feed(self.take_raw())
         self._held = False
         if self._next or self._refusal is not None or not self._reading:
             self._advance()
@@ -277,6 +221,8 @@ class Downstream(asyncio.Protocol):
         if exchange is not None:
             if now >= exchange.deadline:
                 exchange.check(now)
+            elif not self._reading and self._gone():
+                exchange.client_lost()
         elif now >= self.deadline:
             self._expire(now)
 
@@ -291,25 +237,76 @@ class Downstream(asyncio.Protocol):
     # Private
 
     def _feed(self, data: bytes) -> None:
-        parser = self._parser
-        if parser is None:
-            return
-        self._read = len(data)
-        if self._in_head:
-            self._fed += len(data)
-        receiving = self._receiving
-        received = receiving.received if receiving is not None else 0
+        """Take messages apart as far as they are here."""
         try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._break_off(self._refusal or reply.bad_request(str(error) or "not HTTP/1.1"))
-        if self._parser is not None:
-            if self._in_head:
-                self._watch_head()
-            elif receiving is not None and receiving is self._receiving:
-                self._watch_framing(len(data) if receiving.received == received else 0)
+            while data and self._raw is None and not self._deaf and not self._closing:
+                if self._receiving is None:
+                    data = self._feed_head(data)
+                else:
+                    data = self._feed_body(self._receiving, data)
+        except BadRequest as error:
+            self._break_off(reply.bad_request(str(error), error.status, error.reason))
+            return
+        if data and self._raw is not None:
+            self._raw += data
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """What of ``data`` is behind the head that ends in it."""
+        seen = len(self._partial)
+        if seen:
+            data = self._partial + data
+        while data[:2] == b"\r\n":
+            data, seen = data[2:], 0
+            self._empty_lines += 1
+            if self._empty_lines > _MOST_EMPTY_LINES:
+                raise BadRequest("nothing but empty lines")
+        end = data.find(b"\r\n\r\n", max(seen - 3, 0)) + 4
+        if end < 4:
+            self._partial = data
+            if data and data != b"\r":
+                self._watch_head(data)
+            return b""
+        self._partial = b""
+        self._empty_lines = 0
+        self._bound_head(data[:end])
+        method, target, version, headers = grammar.request(data[:end])
+        if len(headers) > self._plane.limits.fields:
+            raise _refused(reply.HEAD_TOO_LARGE)
+        head = framing.request_head(method, target, version, headers)
+        chunked = head.framing is Framing.CHUNKED
+        whole = not chunked and not head.length
+        exchange = Exchange(self._plane, self, head, whole=whole)
+        self._next.append(exchange)
+        if not whole:
+            self._receiving = exchange
+            self._left = head.length
+            if chunked:
+                limits = self._plane.limits
+                self._chunks = ChunkedReader(limits.head, limits.fields)
+        elif head.upgrade is not None:
+            self._raw = bytearray()
+        return data[end:]
+
+    def _feed_body(self, exchange: Exchange, data: bytes) -> bytes:
+        """What of ``data`` is behind the body that is being received."""
+        chunks = self._chunks
+        if chunks is not None:
+            body, rest = chunks.feed(data)
+            if body:
+                exchange.request_body(body)
+            if rest is None:
+                return b""
+            self._receiving = self._chunks = None
+            exchange.request_end(chunks.trailers)
+            return rest
+        body = data[: self._left]
+        rest = data[len(body) :]
+        self._left -= len(body)
+        exchange.request_body(body)
+        if not self._left:
+            self._receiving = None
+            exchange.request_end([])
+        return rest
 
     def _remember(self, data: bytes) -> None:
         """One read that was one request, whole and plain: its fields need no second look."""
@@ -317,66 +314,40 @@ class Downstream(asyncio.Protocol):
             len(self._next) == 1
             and self._current is None
             and self._receiving is None
-            and not self._in_head
-            and self._parser is not None
-            and self._refusal is None
+            and not self._partial
+            and not self._deaf
         ):
             remember_request(data, self._next[0].head, self._plane.known_requests)
 
-    def _watch_head(self) -> None:
+    def _watch_head(self, beginning: bytes) -> None:
         """A head that has begun must end, in bounded space and time."""
-        limits = self._plane.limits
-        if self._fed > limits.head:
-            self._break_off(reply.HEAD_TOO_LARGE)
-            return
+        self._bound_head(beginning)
+        if grammar.hopeless(beginning):
+            raise BadRequest("not a request in HTTP/1.1")
         if self._current is None and not self._next:
-            self.deadline = min(self.deadline, self._plane.clock() + limits.head_timeout)
+            self.deadline = min(
+                self.deadline, self._plane.clock() + self._plane.limits.head_timeout
+            )
 
-    def _watch_framing(self, size: int) -> None:
-        """What stands between the bytes of a body, and its trailers, must end like a head."""
-        self._fed = self._fed + size if size else 0
-        if self._fed > self._plane.limits.head:
-            self._break_off(reply.HEAD_TOO_LARGE)
+    def _bound_head(self, head: bytes) -> None:
+        limits = self._plane.limits
+        if len(head) > limits.target and grammar.target_length(head) > limits.target:
+            raise _refused(reply.URI_TOO_LONG)
+        if len(head) > limits.head:
+            raise _refused(reply.HEAD_TOO_LARGE)
 
     def _break_off(self, answer: reply.Reply) -> None:
         """Nothing behind this point is ever run as a request."""
-        self._parser = None
+        self._deaf = True
+        self._partial = b""
+        self._chunks = None
         exchange, self._receiving = self._receiving, None
         if exchange is not None and exchange is self._current:
-            self._refusal = None
             exchange.request_broken(answer)
             return
         if exchange is not None and self._next:
             self._next.pop()  # its body is malformed, and it has not begun
         self._refusal = answer
-
-    def _upgrade(self, rest: bytes) -> None:
-        exchange = self._next[-1] if self._next else self._current
-        assert exchange is not None
-        if exchange.head.upgrade is not None:
-            self._parser = None
-            self._raw = bytearray(rest)
-            return
-        # The switch is not offered to the instance, so the bytes behind the
-        # head are this message's body and the next message: read on behind a
-        # head that says only how the body is framed.
-        self._parser = httptools.HttpRequestParser(self)
-        head = exchange.head
-        if head.framing is not Framing.NONE:
-            self._resumed = exchange
-            self._feed(_synthetic(head))
-        if rest:
-            self._feed(rest)
-
-    def _bound(self, fields: Headers) -> None:
-        limits = self._plane.limits
-        size = sum(len(name) + len(value) + 4 for name, value in fields)
-        if len(fields) > limits.fields or size > limits.head:
-            self._refuse(reply.HEAD_TOO_LARGE)
-
-    def _refuse(self, answer: reply.Reply) -> None:
-        self._refusal = answer
-        raise BadRequest(answer.detail)
 
     def _advance(self) -> None:
         """Begin exchanges in order, as far as they are answered at once."""
@@ -389,6 +360,8 @@ class Downstream(asyncio.Protocol):
                 exchange.begin()
         finally:
             self._advancing = False
+        if not self._next:
+            self._ahead = 0
         if self._refusal is not None and self._current is None and not self._closing:
             self._answer_refusal(self._refusal)
         if self._receiving is not None or self._next or self._raw is not None or not self._reading:
@@ -402,12 +375,17 @@ class Downstream(asyncio.Protocol):
             plane.access.refusal(self, answer)
         self._linger(plane.clock())
 
+    def _gone(self) -> bool:
+        """The client left, and its end is behind bytes that are not read yet."""
+        transport = self._transport
+        return transport is not None and kernel.ended(transport.get_extra_info("socket"))
+
     def _update_reading(self) -> None:
         """Read while what is read has somewhere to go."""
         current = self._current
         wanted = self._closing or not (
             self._held
-            or self._next
+            or self._ahead > self._plane.limits.buffer
             or (current is not None and current.wants_body_paused)
             or (self._raw is not None and len(self._raw) > self._plane.limits.buffer)
         )
@@ -447,14 +425,12 @@ class Downstream(asyncio.Protocol):
                 self.deadline = now + self._plane.limits.idle_timeout
                 return
             transport.abort()
-        elif self._in_head:
+        elif self._partial:
             self._answer_refusal(reply.HEAD_TIMEOUT)
         else:
             self._closing = True
             transport.close()
 
 
-def _synthetic(head: RequestHead) -> bytes:
-    if head.framing is Framing.CHUNKED:
-        return b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % head.length
+def _refused(answer: reply.Reply) -> BadRequest:
+    return BadRequest(answer.detail, answer.status, answer.reason)

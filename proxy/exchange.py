@@ -11,11 +11,12 @@ import asyncio
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from wakeful.proxy import framing, reply, tunnel, wire_form
+from wakeful.proxy import framing, reply, wire_form
 from wakeful.proxy.framing import Framing, Headers, RequestHead, ResponseHead
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.throttler import Refused, Slot, Throttler
 from wakeful.proxy.traffic import choose
+from wakeful.proxy.tunnel import Tunnel
 from wakeful.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ class Exchange:
         now = self.started = self.plane.clock()
         plane, head = self.plane, self.head
         route = plane.routes.match(head.host)
-        if route is None:
-            self._answer(reply.NO_ROUTE)
+        if route is None or head.last_hop:
+            self._answer(reply.NO_ROUTE if route is None else reply.last_hop(head.method))
             return
         shares = route.shares
         throttler = shares[0][1] if len(shares) == 1 else choose(shares, plane.randrange(100))
@@ -291,10 +292,6 @@ class Exchange:
             self._out.clear()
         if self._response_done:
             assert self._response is not None
-            if not self._request_done:
-                # The instance answered before it took the whole request. The
-                # rest has nowhere to go, and the client may never stop.
-                self._keep_alive = False
             self._finish(reusable=self._response.reusable and self._request_done)
 
     def switched(self, rest: bytes) -> None:
@@ -304,7 +301,10 @@ class Exchange:
             self.upstream_broken("a switch of protocols that nobody asked for")
             return
         headers = upstream.take_headers()
-        token = b", ".join(value for name, value in headers if name.lower() == b"upgrade")
+        chosen = [value for name, value in headers if name.lower() == b"upgrade"]
+        if not framing.was_offered(self.head.upgrade, chosen):
+            self.upstream_broken("a switch to a protocol that was not offered")
+            return
         try:
             head = framing.response_head(
                 self.head, 101, b"Switching Protocols", "1.1", headers, persistent=False
@@ -322,7 +322,7 @@ class Exchange:
                 (
                     head.status_line,
                     *head.fields,
-                    b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % token,
+                    b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % b", ".join(chosen),
                     rest,
                 )
             )
@@ -330,13 +330,16 @@ class Exchange:
         self.sent += len(rest)
         behind = self.downstream.take_raw()
         self.received += len(behind)
-        self.plane.tunnels.add(client)
-        tunnel.join(
+        assert self._throttler is not None
+        joined = Tunnel(
             client,
             upstream.detach(),
-            behind,
-            lambda received, sent: self._tunnel_closed(client, received, sent),
+            self._tunnel_closed,
+            now=self.plane.clock(),
+            idle_timeout=self._throttler.template.tunnel_idle_timeout,
         )
+        self.plane.tunnelled(joined)
+        joined.open(behind)
 
     def upstream_broken(self, detail: str) -> None:
         """What the instance sent makes no message: nothing more of it is believed."""
@@ -416,7 +419,7 @@ class Exchange:
             identity = plane.identities.next()
             if not head.has_request_id:
                 self.request_id = identity[:32]
-        message = wire_form.request(head, identity, self.downstream.forwarded(head.host))
+        message = wire_form.request(head, identity, self.downstream.forwarded(head))
         if self._pending:
             message += self._pending
             # A small, whole body is kept: it can be written again if nobody read it.
@@ -471,7 +474,9 @@ class Exchange:
         if head.framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE) and self.head.version != "1.1":
             self._close_framed = True
             self._keep_alive = False
-        if self.plane.draining:
+        if self.plane.draining or not self._request_done:
+            # The instance answers before it took the whole request. What is
+            # left may have nowhere to go, and the client may never stop.
             self._keep_alive = False
         self._out += wire_form.response(head, self.head.version, self._keep_alive, self.plane.date)
 
@@ -510,8 +515,8 @@ class Exchange:
             self.downstream.write(b"".join(self._out))
             self._out.clear()
 
-    def _tunnel_closed(self, client: asyncio.Transport, received: int, sent: int) -> None:
-        self.plane.tunnels.discard(client)
+    def _tunnel_closed(self, closed: Tunnel, received: int, sent: int) -> None:
+        self.plane.tunnels.discard(closed)
         self.received += received
         self.sent += sent
         self._upstream = self._wire = None

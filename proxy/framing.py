@@ -8,6 +8,7 @@ are never copied.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
@@ -42,6 +43,7 @@ class RequestHead:
 
     __slots__ = (
         "block",
+        "claims",
         "expect_continue",
         "fields",
         "framing",
@@ -49,6 +51,7 @@ class RequestHead:
         "has_traceparent",
         "host",
         "keep_alive",
+        "last_hop",
         "length",
         "method",
         "target",
@@ -67,6 +70,8 @@ class RequestHead:
         self.keep_alive = True
         self.expect_continue = False
         self.upgrade: bytes | None = None  # the Upgrade value of a request that may become a tunnel
+        self.claims: Headers | None = None  # lower-case names; kept apart from the fields
+        self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
         self.has_traceparent = False
         self.block = b""  # Host and fields as they are sent, once the head is known
@@ -76,6 +81,7 @@ class RequestHead:
         head = RequestHead(method, target, self.version)
         head.host = self.host
         head.fields = self.fields
+        head.claims = self.claims
         head.has_request_id = self.has_request_id
         head.has_traceparent = self.has_traceparent
         head.block = self.block
@@ -113,7 +119,8 @@ _CONNECTION: Final = b"connection"
 _HOP_BY_HOP: Final = frozenset(
     (b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", _CONNECTION)
 )
-_OURS: Final = frozenset(
+# What a client or a proxy before us says of who asked; see ``forwarding``.
+CLAIMS: Final = frozenset(
     (
         b"forwarded",
         b"x-forwarded-for",
@@ -125,7 +132,7 @@ _OURS: Final = frozenset(
 )
 _REQUEST_SPECIAL: Final = (
     _HOP_BY_HOP
-    | _OURS
+    | CLAIMS
     | frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent"))
 )
 _RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
@@ -134,7 +141,7 @@ _RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
 # (RFC 9110 §6.5.1).
 FORBIDDEN_TRAILERS: Final = (
     _HOP_BY_HOP
-    | _OURS
+    | CLAIMS
     | frozenset(
         (
             b"authorization",
@@ -158,22 +165,18 @@ FORBIDDEN_TRAILERS: Final = (
 )
 
 # RFC 3986 §3.2.2 and a port, less the comma: a list is how two hosts look like one.
-_HOST_BYTES: Final = (
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+;=%:[]"
+_HOST: Final = re.compile(
+    rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?+"
 )
 MAX_LENGTH: Final = 2**63 - 1
 
 
-def request_head(
-    method: bytes, target: bytes, version: str, headers: Headers, may_upgrade: bool
-) -> RequestHead:
-    """Decide a request, or raise BadRequest.
-
-    ``may_upgrade`` is the parser's word that both Upgrade and the matching
-    Connection option were there.
-    """
-    if version not in ("1.1", "1.0"):
+def request_head(method: bytes, target: bytes, version: str, headers: Headers) -> RequestHead:
+    """Decide a request, or raise BadRequest."""
+    if version[:2] != "1.":
         raise BadRequest(f"HTTP/{version} is not served here", 505, "version_not_supported")
+    if version != "1.0":
+        version = "1.1"  # RFC 9110 §2.5: a higher minor version is served as the highest known
     head = RequestHead(method, target, version)
     fields = head.fields
     hosts: list[bytes] = []
@@ -181,6 +184,7 @@ def request_head(
     codings: list[bytes] = []
     options: list[bytes] = []
     upgrade: list[bytes] = []
+    claims: Headers = []
     special = _REQUEST_SPECIAL
 
     for name, value in headers:
@@ -207,24 +211,40 @@ def request_head(
         elif lower == b"traceparent":
             head.has_traceparent = True
             fields += (name, b": ", value, b"\r\n")
+        elif lower in CLAIMS:
+            claims.append((lower, value))
 
     _decide_host(head, hosts)
     _decide_request_framing(head, lengths, codings)
-    if options:
-        named = _nominated(options)
-        head.keep_alive = b"close" not in named if version == "1.1" else b"keep-alive" in named
+    if claims:
+        head.claims = claims
+    named = _nominated(options) if options else _NOTHING
+    head.keep_alive = b"close" not in named and (version == "1.1" or b"keep-alive" in named)
+    if named:
         head.fields = _without(fields, named)
         head.has_request_id &= b"x-request-id" not in named
         head.has_traceparent &= b"traceparent" not in named
-    elif version == "1.0":
-        head.keep_alive = False
-    if may_upgrade and upgrade and version == "1.1" and head.framing is Framing.NONE:
-        token = upgrade[0].lower()
-        # h2c asks to go on in HTTP/2, which is not spoken here: ignoring the
-        # field is the answer RFC 9110 §7.8 provides for.
-        if len(upgrade) == 1 and b"," not in token and not token.startswith(b"h2"):
-            head.upgrade = upgrade[0]
+        if upgrade and b"upgrade" in named and version == "1.1" and head.framing is Framing.NONE:
+            head.upgrade = _offered(upgrade)
+    if method in _BY_HOPS:
+        _count_hop(head)
     return head
+
+
+def _offered(upgrade: list[bytes]) -> bytes | None:
+    """The protocols that an instance may switch to.
+
+    Not HTTP/2, and not TLS: neither is spoken here, and ignoring the field is
+    the answer that RFC 9110 §7.8 provides for.
+    """
+    names = [name for name in _elements(upgrade) if not name.lower().startswith((b"h2", b"tls"))]
+    return b", ".join(names) or None
+
+
+def was_offered(offered: bytes, chosen: list[bytes]) -> bool:
+    """Whether an instance switches to what it may, and to anything at all."""
+    names = {name.lower() for name in _elements(chosen)}
+    return bool(names) and names <= {name.lower() for name in _elements([offered])}
 
 
 def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
@@ -233,7 +253,7 @@ def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
     if not hosts and head.version == "1.1":
         raise BadRequest("a Host field is required")
     host = hosts[0] if hosts else b""
-    if host.translate(None, _HOST_BYTES):
+    if host and _HOST.fullmatch(host) is None:
         raise BadRequest("the Host field is not a host name")
     if head.method == b"CONNECT":
         raise BadRequest("CONNECT is not served here", 501, "method_not_implemented")
@@ -245,6 +265,9 @@ def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
         else:
             # RFC 9112 §3.2.2: in absolute-form the target's authority counts, not Host.
             host, head.target = _absolute_form(target)
+            if not head.target:
+                # RFC 9112 §3.2.4: without a path OPTIONS asks about the whole server.
+                head.target = b"*" if head.method == b"OPTIONS" else b"/"
     if not host:
         raise BadRequest("the Host field is empty")
     head.host = host
@@ -254,28 +277,25 @@ def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
         raise BadRequest("the request target is neither a path nor an http URI")
-    end = len(rest)
-    for delimiter in b"/?#":
-        at = rest.find(delimiter)
-        if at >= 0:
-            end = min(end, at)
+    end = min(at if (at := rest.find(mark)) >= 0 else len(rest) for mark in (b"/", b"?"))
     authority, path = rest[:end], rest[end:]
-    if not authority or authority.translate(None, _HOST_BYTES):
+    if _HOST.fullmatch(authority) is None:
         raise BadRequest("the request target has no valid authority")
-    if path[:1] != b"/":
-        path = b"/" + path
-    return authority, path
+    return authority, b"/" + path if path[:1] == b"?" else path
 
 
 def _decide_request_framing(head: RequestHead, lengths: list[bytes], codings: list[bytes]) -> None:
     if codings:
-        # RFC 9112 §6.1, §6.3: both together, an HTTP/1.0 sender, or any coding
-        # that does not end in one chunked is how requests are smuggled.
+        # RFC 9112 §6.1, §6.3: both together, an HTTP/1.0 sender, or codings
+        # that do not end in one chunked are how requests are smuggled.
         if lengths:
             raise BadRequest("both Content-Length and Transfer-Encoding")
         if head.version != "1.1":
             raise BadRequest("Transfer-Encoding in an HTTP/1.0 request")
-        if len(codings) > 1 or codings[0].lower() != b"chunked":
+        *others, last = [name.lower() for name in _elements(codings)] or [b""]
+        if last != b"chunked" or b"chunked" in others:
+            raise BadRequest("Transfer-Encoding does not end in one chunked")
+        if others:
             raise BadRequest("a transfer coding other than chunked", 501, "coding_not_implemented")
         head.framing = Framing.CHUNKED
     elif lengths:
@@ -301,11 +321,28 @@ def _nominated(options: list[bytes]) -> frozenset[bytes]:
         usual = _USUAL_OPTIONS.get(options[0])
         if usual is not None:
             return usual
-    return frozenset(
-        option.strip(b" \t").lower() for value in options for option in value.split(b",")
-    )
+    return frozenset(option.lower() for option in _elements(options))
 
 
+def _elements(values: list[bytes]) -> list[bytes]:
+    """The elements of a list over all its fields, without the empty ones (RFC 9110 §5.6.1)."""
+    parts = (part.strip(b" \t") for value in values for part in value.split(b","))
+    return [part for part in parts if part]
+
+
+def _count_hop(head: RequestHead) -> None:
+    """RFC 9110 §7.6.2: one hop less is left, and at none the request goes no further."""
+    fields = head.fields
+    for at in range(0, len(fields), 4):
+        if fields[at].lower() == b"max-forwards" and fields[at + 2].isdigit():
+            left = int(fields[at + 2][:18])
+            head.last_hop |= left == 0
+            fields[at + 2] = b"%d" % max(left - 1, 0)
+
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+# Methods that Max-Forwards is for.
+_BY_HOPS: Final = frozenset((b"OPTIONS", b"TRACE"))
 _USUAL_OPTIONS: Final = {
     b"keep-alive": frozenset((b"keep-alive",)),
     b"Keep-Alive": frozenset((b"keep-alive",)),
@@ -348,6 +385,7 @@ def response_head(
     lengths: list[bytes] = []
     codings: list[bytes] = []
     options: list[bytes] = []
+    upgrade: list[bytes] = []
     special = _RESPONSE_SPECIAL
 
     for name, value in headers:
@@ -363,9 +401,13 @@ def response_head(
             codings.append(value)
         elif lower == _CONNECTION:
             options.append(value)
+        elif lower == b"upgrade":
+            upgrade.append(value)
 
     if options:
         head.fields = _without(fields, _nominated(options))
+    if upgrade and status == 426:  # RFC 9110 §15.5.22: the answer must say what is required
+        head.fields += (b"Connection: Upgrade\r\nUpgrade: %b\r\n" % b", ".join(upgrade),)
     if codings and lengths:
         raise BadResponse("both Content-Length and Transfer-Encoding")
     if lengths:

@@ -22,7 +22,7 @@ _MOST: Final = 1024
 _LARGEST: Final = 4096
 
 # No body, and no meaning of their own to the parser.
-_METHODS: Final = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
+_METHODS: Final = frozenset((b"GET", b"HEAD", b"DELETE"))
 # Of a target in origin-form: visible ASCII less the fragment's mark.
 _TARGET_BYTES: Final = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
 

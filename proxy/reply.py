@@ -46,6 +46,12 @@ def start_failed(reason: str, detail: str, wait: float) -> Reply:
     return Reply(503, reason, detail, max(1, round(wait)))
 
 
+def last_hop(method: bytes) -> Reply:
+    """To a request that may go no further (RFC 9110 §7.6.2)."""
+    status = 200 if method == b"OPTIONS" else 501
+    return Reply(status, "last_hop", "Max-Forwards ends at this proxy")
+
+
 class DateField:
     """The Date field's value, made anew once a second (RFC 9110 §6.6.1)."""
 

@@ -7,12 +7,11 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wakeful.config.model import HostPort, Revision
+from wakeful.config.model import HostPort, Network, Revision
 from wakeful.events import Backends, Endpoint, Sample
-from wakeful.proxy import tunnel
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.framing import RequestHead, ResponseHead
@@ -21,6 +20,7 @@ from wakeful.proxy.pool import Pool
 from wakeful.proxy.reply import DateField
 from wakeful.proxy.router import Route, RouteTable
 from wakeful.proxy.throttler import Signals, Slot, Throttler
+from wakeful.proxy.tunnel import Tunnel
 
 log = logging.getLogger("wakeful.proxy")
 
@@ -80,15 +80,17 @@ class DataPlane:
         *,
         access: AccessLog | None = None,
         limits: Limits | None = None,
+        trusted: Sequence[Network] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits or Limits()
+        self.trusted = trusted  # proxies in front, whose word on who asked is taken
         self.clock = clock
         self.access = access
         self.routes: RouteTable[Throttler] = RouteTable({})
         self.throttlers: dict[str, Throttler] = {}
         self.connections: set[Downstream] = set()
-        self.tunnels: set[asyncio.Transport] = set()  # client connections that left HTTP
+        self.tunnels: set[Tunnel] = set()  # connections that left HTTP
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
         self.identities = Identities()
@@ -186,8 +188,8 @@ class DataPlane:
             self._server.close()
         for connection in list(self.connections):
             connection.cut(reset=True)
-        for client in list(self.tunnels):
-            tunnel.reset(client)
+        for joined in list(self.tunnels):
+            joined.cut()
         for throttler in self.throttlers.values():
             throttler.close_idle(float("inf"))
         if self._sweeping is not None:
@@ -199,6 +201,10 @@ class DataPlane:
 
     def connected(self, connection: Downstream) -> None:
         self.connections.add(connection)
+        self._watch()
+
+    def tunnelled(self, joined: Tunnel) -> None:
+        self.tunnels.add(joined)
         self._watch()
 
     def wake(self, throttler: Throttler, now: float) -> None:
@@ -263,7 +269,9 @@ class DataPlane:
         now = self.clock()
         for connection in list(self.connections):
             connection.check(now)
+        for joined in list(self.tunnels):
+            joined.check(now)
         before = now - self.limits.pool_idle
         self._idling = {one for one in self._idling if one.close_idle(before)}
-        if self.connections or self._idling:
+        if self.connections or self.tunnels or self._idling:
             self._watch()

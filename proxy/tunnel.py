@@ -11,28 +11,59 @@ from typing import Final
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
-def join(
-    client: asyncio.Transport,
-    instance: asyncio.Transport,
-    behind: bytes,
-    closed: Callable[[int, int], None],
-) -> None:
-    """Pass bytes both ways, with back-pressure, until both directions have ended.
+class Tunnel:
+    """A client's connection and an instance's, each passed on to the other.
 
-    ``behind`` is what the client already sent after its request. ``closed`` is
-    called once, with the bytes that went up and the bytes that came down.
+    Ends when both directions have, or after ``idle_timeout`` seconds (0 =
+    never) in which nothing passed. ``closed`` is called once, with the bytes
+    that went up and the bytes that came down.
     """
-    up, down = _End(instance), _End(client)
-    up.other, down.other = down, up
-    done = _Closing(up, down, closed)
-    up.done = down.done = done
-    # Each transport's protocol is the end that reads from it.
-    client.set_protocol(up)
-    instance.set_protocol(down)
-    if behind:
-        up.data_received(behind)
-    client.resume_reading()
-    instance.resume_reading()
+
+    def __init__(
+        self,
+        client: asyncio.Transport,
+        instance: asyncio.Transport,
+        closed: Callable[[Tunnel, int, int], None],
+        *,
+        now: float,
+        idle_timeout: float,
+    ) -> None:
+        self._closed = closed
+        self._open = 2
+        self._idle_timeout = idle_timeout
+        self._passed = 0  # when it was checked last
+        self._silent_since = now
+        # Each transport's protocol is the end that reads from it.
+        self._up, self._down = up, down = _End(self, instance), _End(self, client)
+        up.other, down.other = down, up
+
+    def open(self, behind: bytes) -> None:
+        """Begin, with what the client already sent after its request."""
+        client, instance = self._down.sink, self._up.sink
+        client.set_protocol(self._up)
+        instance.set_protocol(self._down)
+        if behind:
+            self._up.data_received(behind)
+        client.resume_reading()
+        instance.resume_reading()
+
+    def check(self, now: float) -> None:
+        """End it when nothing has passed for too long. Called by the sweep."""
+        passed = self._up.passed + self._down.passed
+        if passed != self._passed:
+            self._passed = passed
+            self._silent_since = now
+        elif 0 < self._idle_timeout <= now - self._silent_since:
+            self._up.sink.close()
+            self._down.sink.close()
+
+    def cut(self) -> None:
+        reset(self._down.sink)
+
+    def one_closed(self) -> None:
+        self._open -= 1
+        if self._open == 0:
+            self._closed(self, self._up.passed, self._down.passed)
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -44,28 +75,13 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class _Closing:
-    """Counts the ends that are gone; reports once, when both are."""
-
-    def __init__(self, up: _End, down: _End, closed: Callable[[int, int], None]) -> None:
-        self._up = up
-        self._down = down
-        self._closed = closed
-        self._open = 2
-
-    def one(self) -> None:
-        self._open -= 1
-        if self._open == 0:
-            self._closed(self._up.passed, self._down.passed)
-
-
 class _End(asyncio.Protocol):
     """Reads from one connection and writes to the other one, ``sink``."""
 
     other: _End
-    done: _Closing
 
-    def __init__(self, sink: asyncio.Transport) -> None:
+    def __init__(self, tunnel: Tunnel, sink: asyncio.Transport) -> None:
+        self._tunnel = tunnel
         self.sink = sink
         self.passed = 0
         self.ended = False
@@ -88,7 +104,7 @@ class _End(asyncio.Protocol):
             reset(self.sink)  # a reset must not look like an orderly end
         elif not self.sink.is_closing():
             self.sink.close()
-        self.done.one()
+        self._tunnel.one_closed()
 
     # The transport that this end reads from asks its own writer to pause: that
     # is the other end, which reads from our sink.

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
 from wakeful.proxy.framing import Headers, ResponseHead
+from wakeful.proxy.kernel import closed_unread
 from wakeful.proxy.known import KnownHeads, remember_response
 
 if TYPE_CHECKING:
     from wakeful.proxy.pool import Pool
 
-# struct tcp_info up to tcpi_unacked, the segments sent and not acknowledged (linux/tcp.h),
-# and the state of a connection that was reset (linux/tcp_states.h).
-_TCP_INFO = struct.Struct("B 7x 16x I")
-_TCP_CLOSE = 7
 _MAX_HEAD = 256 * 1024
 
 
@@ -256,24 +251,3 @@ class Upstream(asyncio.Protocol):
         exchange.response_body(body)
         exchange.response_end([])
         exchange.upstream_broken("bytes beyond the end of the answer")
-
-
-def closed_unread(sock: socket.socket | None) -> bool:
-    """Whether the other side closed before it had all that was sent last.
-
-    Its kernel answers the bytes with a reset, behind the end that was just
-    read. The reset may still be on its way; but bytes that had come before the
-    close, the end would have acknowledged.
-    """
-    if sock is None or not hasattr(socket, "TCP_INFO"):
-        return False  # the platform does not tell
-    try:
-        # Twice: the kernel takes the state, then the count, and the reset may come between.
-        for _ in range(2):
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-            state, unacknowledged = _TCP_INFO.unpack(info)
-            if state == _TCP_CLOSE or unacknowledged:
-                return True
-    except OSError:
-        pass
-    return False

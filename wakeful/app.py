@@ -79,7 +79,7 @@ class App:
         try:
             if config.access_log.format is not AccessLogFormat.OFF:
                 access = AccessLog(config.access_log, loop)
-            self.plane = DataPlane(self, access=access)
+            self.plane = DataPlane(self, access=access, trusted=config.trusted_proxies)
             self._driver = self._new_driver()
             self._scaler = Autoscaler(
                 self._driver,
@@ -246,7 +246,13 @@ class App:
             log.warning("reload: only a restart can change %s", ", ".join(fixed))
         changes = diff(old.services, new.services)
         self._take_over(
-            list(new.services.values()), replace(old, domain=new.domain, services=new.services)
+            list(new.services.values()),
+            replace(
+                old,
+                domain=new.domain,
+                services=new.services,
+                trusted_proxies=new.trusted_proxies,
+            ),
         )
         words = [
             f"{len(names)} {what}"
@@ -265,6 +271,7 @@ class App:
         latest = {rev.service: rev for rev in self._state.revisions(list(services))}
         config = config or self.config
         before, self._latest, self.config = self._latest, latest, config
+        self.plane.trusted = config.trusted_proxies
         for revision in latest.values():
             self._retired.discard(revision.name)
             if not revision.template.upstreams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -62,6 +63,15 @@ def test_a_file_that_says_the_least_gets_every_default_of_the_model() -> None:
         ("access-log: {file: a.log}", "access_log", AccessLog(file="/etc/wakeful/a.log")),
         ("access-log: {file: /var/a.log}", "access_log", AccessLog(file="/var/a.log")),
         ("access-log:", "access_log", AccessLog()),
+        (
+            "trusted-proxies: [10.0.0.0/8, '::1', 192.168.1.7]",
+            "trusted_proxies",
+            (
+                IPv4Network("10.0.0.0/8"),
+                IPv6Network("::1/128"),
+                IPv4Network("192.168.1.7/32"),
+            ),
+        ),
         ("defaults: {}", "listen", HostPort("", 8080)),
         ("defaults:", "listen", HostPort("", 8080)),
     ],
@@ -89,6 +99,7 @@ CONTAINER_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("min-instances: 40\nmax-instances: 0", {"min_instances": 40, "max_instances": 0}),
     ("timeout: 10m", {"timeout": 600.0}),
     ("response-start-timeout: 5s", {"response_start_timeout": 5.0}),
+    ("tunnel-idle-timeout: 0s", {"tunnel_idle_timeout": 0.0}),
     ("queue: {limit: 5}", {"queue": Queue(limit=5)}),
     ("queue: {timeout: 500ms}", {"queue": Queue(timeout=0.5)}),
     ("scale: {metric: rps}", {"scale": Scale(metric=Metric.RPS)}),

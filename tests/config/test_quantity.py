@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -272,6 +273,32 @@ def test_what_is_not_a_domain_is_refused_with_the_reason(text: str, message: str
         quantity.domain(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("10.0.0.0/8", IPv4Network("10.0.0.0/8")),
+        ("10.1.2.3", IPv4Network("10.1.2.3/32")),
+        ("fd00::/8", IPv6Network("fd00::/8")),
+    ],
+)
+def test_a_network(text: str, network: object) -> None:
+    assert quantity.network(text) == network
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("10.0.0.1/8", "did you mean 10.0.0.0/8?"),
+        ("10.0.0.0/33", "expected an address or a network such as 10.0.0.0/8"),
+        ("proxy.example.com", "expected an address or a network"),
+        ("", "expected an address or a network"),
+    ],
+)
+def test_what_is_no_network(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        quantity.network(text)
+
+
 READERS = [
     quantity.duration,
     quantity.memory,
@@ -281,6 +308,7 @@ READERS = [
     quantity.whole,
     quantity.host_port,
     quantity.domain,
+    quantity.network,
 ]
 
 

@@ -7,7 +7,7 @@ import gc
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import uvloop
 
 from tests.proxy.wire import PATIENCE, Backend, Peer, Script, answering, ok
 from wakeful.config.model import AccessLog as LogSettings
-from wakeful.config.model import HostPort, Queue, Revision, Template
+from wakeful.config.model import HostPort, Network, Queue, Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.server import DataPlane, Limits, RouteTo
@@ -54,7 +54,13 @@ class Recorder:
 class Harness:
     """A DataPlane to throw sockets at."""
 
-    def __init__(self, *, limits: Limits | None = None, log: LogSettings | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        log: LogSettings | None = None,
+        trusted: Sequence[Network] = (),
+    ) -> None:
         self.clock = Clock()
         self.signals = Recorder()
         self.reported: list[dict[str, Any]] = []  # to the loop's exception handler
@@ -65,12 +71,16 @@ class Harness:
         self._loop.set_exception_handler(lambda _, context: self.reported.append(context))
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.plane: DataPlane = self.run(self._start(limits, log))
+        self.plane: DataPlane = self.run(self._start(limits, log, trusted))
         self.port = self.plane.port
 
-    async def _start(self, limits: Limits | None, log: LogSettings | None) -> DataPlane:
+    async def _start(
+        self, limits: Limits | None, log: LogSettings | None, trusted: Sequence[Network]
+    ) -> DataPlane:
         access = AccessLog(log, asyncio.get_running_loop()) if log else None
-        plane = DataPlane(self.signals, access=access, limits=limits, clock=self.clock)
+        plane = DataPlane(
+            self.signals, access=access, limits=limits, trusted=trusted, clock=self.clock
+        )
         await plane.listen(HostPort("127.0.0.1", 0))
         return plane
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 
-from tests.proxy.harness import Harness, get
+import pytest
+
+from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import PATIENCE, Peer
 from wakeful.events import Outage
 
@@ -112,6 +114,20 @@ def test_requests_behind_a_slow_one_are_not_read_without_bound(harness: Harness)
     _give_up(harness, client, flooding)
 
 
+@pytest.mark.parametrize("behind", [b"", get() * 4000], ids=["a body", "requests"])
+def test_a_client_that_leaves_while_it_is_not_read_is_seen_to_have_left(
+    harness: Harness, behind: bytes
+) -> None:
+    throttler = harness.service()
+    client = harness.get() if behind else harness.connect()
+    client.send(behind or post(b"x" * 100_000)[:-1])
+    harness.wait_for(lambda: throttler.breaker.waiting)
+    (connection,) = harness.plane.connections
+    harness.wait_for(lambda: not connection._reading, "reading pauses")
+    client.close()
+    harness.wait_for(harness._empty, "nothing is in hand")
+
+
 def _upload(client: Peer, sent: list[int]) -> None:
     try:
         size = len(PIECE) * PIECES
@@ -132,7 +148,7 @@ def _stands_still(harness: Harness, sent: list[int]) -> None:
 
 
 def _give_up(harness: Harness, client: Peer, sender: threading.Thread) -> None:
-    """A connection that is not read is not seen to end; its requests must be answered."""
+    """Its end is behind more than the kernel holds, so its requests must be answered."""
     client.close()
     sender.join()
     harness.publish((), outage=Outage("start_failed", "never", until=harness.clock() + 1000))

@@ -19,8 +19,8 @@ CASES = {
     "host with a space": (b"GET / HTTP/1.1\r\nHost: a.test b\r\n\r\n", 400),
     "connect": (b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n", 501),
     "not http": (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
-    "http/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    "http/0.9": (b"GET /\r\n\r\n", 505),
+    "http/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "http/0.9": (b"GET /\r\n\r\n", 400),
     "relative target": (b"GET x HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
     "other scheme": (b"GET ftp://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
     "star": (b"GET * HTTP/1.1\r\nHost: a.test\r\n\r\n", 400),
@@ -36,12 +36,12 @@ CASES = {
     "hex length": (get(fields=b"Content-Length: 0x3\r\n") + b"abc", 400),
     "huge length": (get(fields=b"Content-Length: 99999999999999999999\r\n"), 400),
     "gzip coding": (get(fields=b"Transfer-Encoding: gzip, chunked\r\n") + chunks(b"x"), 501),
-    "identity coding": (get(fields=b"Transfer-Encoding: identity\r\n"), 501),
+    "identity coding": (get(fields=b"Transfer-Encoding: identity\r\n"), 400),
     "chunked twice": (
         get(fields=b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + chunks(b"x"),
         400,
     ),
-    "obscured coding": (get(fields=b"Transfer-Encoding: xchunked\r\n") + chunks(b"x"), 501),
+    "obscured coding": (get(fields=b"Transfer-Encoding: xchunked\r\n") + chunks(b"x"), 400),
 }
 
 
@@ -126,7 +126,7 @@ def test_a_body_over_the_limit_that_goes_bad_in_the_same_read_is_refused_once(
     client.send(post(b"1234", chunked=True)[:-5])
     harness.wait_for(lambda: backend.requests)
     client.send(b"a\r\n1234567890\r\nxyz\r\n" + get(b"/smuggled"))
-    assert client.message().status == 413
+    assert client.message().status == 400  # a read is taken apart before it is counted
     assert client.ending() in ("end", "reset")
     assert backend.requests == 1
 

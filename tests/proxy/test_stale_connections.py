@@ -11,7 +11,7 @@ import pytest
 
 from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import PATIENCE, Backend, Peer, ok
-from wakeful.proxy.upstream import closed_unread
+from wakeful.proxy.kernel import closed_unread
 
 
 class Closing:

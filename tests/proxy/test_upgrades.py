@@ -199,6 +199,78 @@ def test_the_body_of_an_unoffered_switch_may_come_byte_by_byte(harness: Harness)
     assert client.message().body == b"bytes"
 
 
+@pytest.mark.parametrize("talkative", ["client", "instance"])
+def test_a_tunnel_in_which_nothing_passes_is_ended_in_time(
+    harness: Harness, talkative: str
+) -> None:
+    speak, ended = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.send(SWITCH)
+        if talkative == "instance":
+            speak.wait(PATIENCE)
+            peer.send(b"x")
+        assert peer.ending() == "end"
+        ended.set()
+
+    throttler = harness.service(harness.backend(script), tunnel_idle_timeout=60.0)
+    client = harness.connect()
+    client.send(get(fields=ASK))
+    assert client.head().status == 101
+    harness.clock.forward(59)
+    harness.sweep()
+    if talkative == "client":
+        client.send(b"x")
+    else:
+        speak.set()
+        assert client.take(1) == b"x"
+    harness.beat()
+    harness.sweep()
+    harness.clock.forward(59)
+    harness.sweep()
+    assert throttler.breaker.active == 1
+    harness.clock.forward(1)
+    assert client.ending() == "end"
+    assert ended.wait(PATIENCE)
+    harness.wait_for(lambda: throttler.breaker.active == 0)
+
+
+def test_a_switch_to_what_was_not_offered_is_a_broken_answer(harness: Harness) -> None:
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(SWITCH.replace(b"websocket", b"other"))
+        peer.ending()
+
+    harness.service(harness.backend(script))
+    answer = harness.get(fields=ASK).message()
+    assert (answer.status, answer.reason) == (502, b"bad_response")
+
+
+def test_one_of_several_protocols_is_chosen(harness: Harness) -> None:
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.send(SWITCH)
+        peer.ending()
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.get(
+        fields=b"Connection: upgrade\r\nUpgrade: h2c, other\r\nUpgrade: websocket\r\n"
+    )
+    assert client.head().get("Upgrade") == b"websocket"
+    assert b"\r\nUpgrade: other, websocket\r\n" in backend.received[0]
+
+
+def test_a_required_upgrade_is_passed_on_with_its_name(harness: Harness) -> None:
+    """RFC 9110 §15.5.22: the one answer in which Upgrade concerns the client."""
+    required = b"HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: x/1\r\n"
+    harness.service(harness.backend(answering(required + b"Content-Length: 0\r\n\r\n")))
+    answer = harness.get().message()
+    assert (answer.status, answer.get("Upgrade")) == (426, b"x/1")
+    assert answer.get("Connection") == b"Upgrade"
+
+
 def test_a_tunnel_outlives_every_timeout(harness: Harness) -> None:
     harness.service(harness.backend(echo), timeout=5.0, response_start_timeout=5.0)
     client = harness.connect()

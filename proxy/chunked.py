@@ -1,0 +1,111 @@
+"""The chunked transfer coding, read strictly (RFC 9112 §7.1).
+
+Pure: bytes in, the body's bytes out. A size is hexadecimal digits and nothing
+else; every line ends with CR LF; what a chunk carries is followed by CR LF.
+Chunk extensions are held to their grammar and dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from wakeful.proxy import grammar
+from wakeful.proxy.framing import BadRequest, Headers
+
+# RFC 9112 §7.1.1; a quoted string holds no line end. The blanks are its BWS.
+_EXTENSION: Final = (
+    rb"[\t ]*+;[\t ]*+%b(?:[\t ]*+=[\t ]*+(?:%b|\"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]"
+    rb"|\\[\t\x20-\x7e\x80-\xff])*+\"))?+" % (grammar.TOKEN, grammar.TOKEN)
+)
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16}+)(?:%b)*+" % _EXTENSION)
+_LARGEST: Final = 2**63 - 1
+_LONGEST_LINE: Final = 4096
+
+# As Go's net/http: so much may stand around a chunk for nothing, and what
+# exceeds it is paid for by the body's bytes.
+_FREE_OVERHEAD: Final = 16
+_MOST_OVERHEAD: Final = 16 * 1024
+
+
+class ChunkedReader:
+    """Takes one body apart, in whatever pieces it comes."""
+
+    __slots__ = ("_held", "_left", "_limit", "_most_fields", "_overhead", "trailers")
+
+    def __init__(self, limit: int, most_fields: int) -> None:
+        """``limit`` and ``most_fields`` bound the trailers: bytes and fields."""
+        self.trailers: Headers = []
+        self._limit = limit
+        self._most_fields = most_fields
+        self._held = b""  # the beginning of a line, or of the trailers
+        self._left = 0  # of the chunk's data and the CR LF behind it; -1 in the trailers
+        self._overhead = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """The body's bytes in ``data``, and what is behind the body once it has ended.
+
+        Raises BadRequest.
+        """
+        if self._held:
+            data, self._held = self._held + data, b""
+        at, end = 0, len(data)
+        body: list[bytes] = []
+        while at < end:
+            if self._left > 2:
+                piece = data[at : at + self._left - 2]
+                body.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+            elif self._left > 0:
+                if data[at] != b"\r\n"[-self._left]:
+                    raise BadRequest("a chunk is not followed by CR LF")
+                at += 1
+                self._left -= 1
+            elif self._left == 0:
+                stop = data.find(b"\r\n", at)
+                if stop < 0:
+                    self._hold(data[at:])
+                    break
+                self._begin_chunk(data[at:stop])
+                at = stop + 2
+            else:
+                rest = self._end(data[at:])
+                return b"".join(body), rest
+        return (body[0] if len(body) == 1 else b"".join(body)), None
+
+    def _begin_chunk(self, line: bytes) -> None:
+        size = _SIZE_LINE.fullmatch(line)
+        if size is None or len(line) > _LONGEST_LINE:
+            raise BadRequest("the size of a chunk is malformed")
+        length = int(size[1], 16)
+        if length > _LARGEST:
+            raise BadRequest("the size of a chunk is out of range")
+        self._overhead += len(line) - _FREE_OVERHEAD - length
+        self._overhead = max(self._overhead, 0)
+        if self._overhead > _MOST_OVERHEAD:
+            raise BadRequest("the chunks hold more extensions than data")
+        self._left = length + 2 if length else -1
+
+    def _end(self, data: bytes) -> bytes | None:
+        if data[:2] == b"\r\n":
+            return data[2:]
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if grammar.malformed(data):
+                raise BadRequest("a trailer field is malformed")
+            self._bound(len(data), 0)
+            self._held = data
+            return None
+        self.trailers = grammar.fields(data[: end + 4])
+        self._bound(end, len(self.trailers))
+        return data[end + 4 :]
+
+    def _bound(self, size: int, count: int) -> None:
+        if size > self._limit or count > self._most_fields:
+            raise BadRequest("the trailers are over the limit", 431, "head_too_large")
+
+    def _hold(self, line: bytes) -> None:
+        if len(line) > _LONGEST_LINE or b"\n" in line or b"\r" in line[:-1]:
+            raise BadRequest("the size of a chunk is malformed")
+        self._held = line

@@ -1,0 +1,69 @@
+"""The grammar of a request's head, held against whole heads at once (RFC 9112 §2 to §5).
+
+Pure. What passes here is well formed, byte for byte; what it means is decided
+in ``framing``. Every pattern is possessive, so none can run longer than its
+input is long.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from wakeful.proxy.framing import BadRequest, Headers
+
+# RFC 9110 §5.6.2 and §5.5: a token, and the bytes of a field's value. No
+# control character but the tab is one, so there is no folding and no splitting.
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
+
+_FIELD_LINES: Final = re.compile(rb"(?:%b:%b\r\n)*+" % (TOKEN, _VALUE))
+_FIELD: Final = re.compile(rb"(%b):[\t ]*+(%b)\r\n" % (TOKEN, _VALUE))
+# The target as it is forwarded: no blank or control character, which would end
+# it, and no fragment, which is never sent (RFC 9112 §3.2). Bytes above ASCII
+# are no URI, but common, and as unambiguous as any.
+_REQUEST_LINE: Final = re.compile(
+    rb"(%b) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/([0-9]\.[0-9])\r\n" % TOKEN
+)
+# What no head has: other control characters, and a line end that is not CR LF.
+_NEVER: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?![\n]|\Z)")
+_FIRST_TOKEN: Final = re.compile(rb"%b(?: |\Z)" % TOKEN)
+
+
+def request(head: bytes) -> tuple[bytes, bytes, str, Headers]:
+    """Method, target, version and fields of a head up to its empty line, which is included.
+
+    Raises BadRequest.
+    """
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        raise BadRequest("the request line is malformed")
+    method, target, version = line.groups()
+    return method, target, version.decode("ascii"), fields(head, line.end())
+
+
+def fields(block: bytes, start: int = 0) -> Headers:
+    """The fields of ``block[start:]``, which ends with an empty line. Raises BadRequest."""
+    lines = _FIELD_LINES.match(block, start)
+    if lines is None or lines.end() != len(block) - 2:
+        raise BadRequest("a header field is malformed")
+    found: Headers = _FIELD.findall(block, start)
+    if b" \r\n" in block or b"\t\r\n" in block:
+        found = [(name, value.rstrip(b"\t ")) for name, value in found]
+    return found
+
+
+def target_length(beginning: bytes) -> int:
+    """Bytes of the target, as far as it is here."""
+    words = beginning.partition(b"\r\n")[0].split(b" ", 2)
+    return len(words[1]) if len(words) > 1 else 0
+
+
+def malformed(beginning: bytes) -> bool:
+    """Whether there is a byte in it that no line of a head has."""
+    return _NEVER.search(beginning) is not None
+
+
+def hopeless(beginning: bytes) -> bool:
+    """Whether no bytes to come can make a request's head of these: it need not be waited for."""
+    return malformed(beginning) or _FIRST_TOKEN.match(beginning) is None

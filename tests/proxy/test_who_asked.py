@@ -1,0 +1,155 @@
+"""What an instance is told of who asked, and whose word is taken for it."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.proxy.conftest import Launch
+from wakeful.config.model import AccessLog, AccessLogFormat
+from wakeful.proxy import forwarding
+from wakeful.proxy.forwarding import Claims
+
+OURS = [ip_network("10.0.0.0/8"), ip_network("::1"), ip_network("127.0.0.0/8")]
+
+
+def told(peer: bytes, claims: Claims = ()) -> dict[bytes, bytes]:
+    block = forwarding.fields(peer, b"a.test", claims)
+    assert block.endswith(b"\r\n\r\n")
+    fields = [line.split(b": ", 1) for line in block[:-4].split(b"\r\n")]
+    assert len({name for name, _ in fields}) == len(fields)
+    return {name: value for name, value in fields}
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        ("10.255.0.1", True),
+        ("11.0.0.1", False),
+        ("::1", True),
+        ("::ffff:10.0.0.1", True),
+        ("::ffff:11.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("unknown", False),
+        ("", False),
+    ],
+)
+def test_whose_word_is_taken(address: str, trusted: bool) -> None:
+    assert forwarding.trusts(OURS, address) is trusted
+
+
+def test_who_asks_directly_is_the_one_who_asked() -> None:
+    assert told(b"192.0.2.1") == {
+        b"X-Forwarded-For": b"192.0.2.1",
+        b"X-Forwarded-Proto": b"http",
+        b"X-Forwarded-Host": b"a.test",
+        b"Forwarded": b'for=192.0.2.1;host="a.test";proto=http',
+        b"Via": b"1.1 wakeful",
+    }
+    assert told(b"2001:db8::1")[b"Forwarded"] == b'for="[2001:db8::1]";host="a.test";proto=http'
+
+
+def test_what_a_proxy_of_ours_says_is_kept_and_the_proxy_is_added() -> None:
+    claims = [
+        (b"x-forwarded-for", b"192.0.2.1"),
+        (b"x-forwarded-for", b"2001:db8::1,10.0.0.1"),
+        (b"x-forwarded-proto", b"https"),
+        (b"x-forwarded-host", b"shop.example"),
+        (b"x-forwarded-port", b"443"),
+        (b"x-real-ip", b"192.0.2.1"),
+    ]
+    assert told(b"10.0.0.2", claims) == {
+        b"X-Forwarded-For": b"192.0.2.1, 2001:db8::1, 10.0.0.1, 10.0.0.2",
+        b"X-Forwarded-Proto": b"https",
+        b"X-Forwarded-Host": b"shop.example",
+        b"X-Forwarded-Port": b"443",
+        b"X-Real-IP": b"192.0.2.1",
+        b"Forwarded": b'for=192.0.2.1;host="shop.example";proto=https, '
+        b'for="[2001:db8::1]", for=10.0.0.1, for=10.0.0.2',
+        b"Via": b"1.1 wakeful",
+    }
+
+
+def test_its_forwarded_field_is_added_to() -> None:
+    claims = [(b"forwarded", b"for=192.0.2.1;proto=https"), (b"forwarded", b"for=10.0.0.1")]
+    assert told(b"10.0.0.2", claims)[b"Forwarded"] == (
+        b"for=192.0.2.1;proto=https, for=10.0.0.1, for=10.0.0.2"
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"]),
+            st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)).map(str.encode),
+        )
+    )
+)
+def test_nothing_claimed_leaves_its_place_in_forwarded(claims: list[tuple[bytes, bytes]]) -> None:
+    forwarded = told(b"10.0.0.2", claims)[b"Forwarded"]
+    outside = b"".join(forwarded.split(b'"')[::2])
+    assert forwarded.count(b'"') % 2 == 0
+    assert outside.count(b";") == 2
+    assert forwarded.endswith((b", for=10.0.0.2", b"proto=http", b"proto=" + _proto(claims)))
+
+
+def _proto(claims: list[tuple[bytes, bytes]]) -> bytes:
+    return b", ".join(value for name, value in claims if name == b"x-forwarded-proto")
+
+
+@pytest.mark.parametrize(
+    ("peer", "chain", "asked"),
+    [
+        ("192.0.2.1", "6.6.6.6", "192.0.2.1"),  # its word is not taken
+        ("10.0.0.2", "6.6.6.6, 192.0.2.1", "192.0.2.1"),  # what was before it is not, either
+        ("10.0.0.2", "192.0.2.1, 10.0.0.1", "192.0.2.1"),
+        ("10.0.0.2", "10.0.0.1", "10.0.0.1"),
+        ("10.0.0.2", '"evil', "10.0.0.2"),
+        ("10.0.0.2", "", "10.0.0.2"),
+    ],
+)
+def test_who_asked_is_the_last_that_is_not_a_proxy_of_ours(
+    peer: str, chain: str, asked: str
+) -> None:
+    assert forwarding.client(OURS, peer, [(b"x-forwarded-for", chain.encode())]) == asked
+
+
+def test_behind_a_trusted_proxy_the_instance_and_the_log_know_who_asked(
+    launch: Launch, tmp_path: Path
+) -> None:
+    file = tmp_path / "access.log"
+    harness = launch(trusted=OURS, log=AccessLog(AccessLogFormat.JSON, str(file)))
+    backend = harness.backend()
+    harness.service(backend)
+    client = harness.connect()
+    for address in (b"192.0.2.1", b"192.0.2.2", b"192.0.2.2"):  # the last by a known head
+        client.send(
+            b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: %b\r\n"
+            b"X-Forwarded-Proto: https\r\n\r\n" % address
+        )
+        assert client.message().status == 200
+    client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    assert client.message().status == 200
+    lines = backend.received[0].split(b"\r\n")
+    assert [line for line in lines if line.startswith(b"X-Forwarded-For")] == [
+        b"X-Forwarded-For: 192.0.2.1, 127.0.0.1",
+        b"X-Forwarded-For: 192.0.2.2, 127.0.0.1",
+        b"X-Forwarded-For: 192.0.2.2, 127.0.0.1",
+        b"X-Forwarded-For: 127.0.0.1",
+    ]
+    assert [line for line in lines if line.startswith(b"X-Forwarded-Proto")] == [
+        b"X-Forwarded-Proto: https",
+        b"X-Forwarded-Proto: https",
+        b"X-Forwarded-Proto: https",
+        b"X-Forwarded-Proto: http",
+    ]
+    assert harness.plane.access is not None
+    harness.call(harness.plane.access.close)
+    harness.plane.access = None
+    logged = [json.loads(line)["client_ip"] for line in file.read_text().splitlines()]
+    assert logged == ["192.0.2.1", "192.0.2.2", "192.0.2.2", "127.0.0.1"]
