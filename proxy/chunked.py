@@ -11,7 +11,8 @@ import re
 from typing import Final
 
 from wakeful.proxy import grammar
-from wakeful.proxy.framing import BadRequest, Headers
+from wakeful.proxy.framing import Headers
+from wakeful.proxy.grammar import Malformed
 
 # RFC 9112 §7.1.1; a quoted string holds no line end. The blanks are its BWS.
 _EXTENSION: Final = (
@@ -26,6 +27,10 @@ _LONGEST_LINE: Final = 4096
 # exceeds it is paid for by the body's bytes.
 _FREE_OVERHEAD: Final = 16
 _MOST_OVERHEAD: Final = 16 * 1024
+
+
+class TrailersTooLarge(Malformed):
+    """More trailers, or longer ones, than may be held."""
 
 
 class ChunkedReader:
@@ -45,9 +50,10 @@ class ChunkedReader:
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """The body's bytes in ``data``, and what is behind the body once it has ended.
 
-        Raises BadRequest.
+        Raises Malformed.
         """
-        if self._held:
+        seen = len(self._held)
+        if seen:
             data, self._held = self._held + data, b""
         at, end = 0, len(data)
         body: list[bytes] = []
@@ -59,7 +65,7 @@ class ChunkedReader:
                 self._left -= len(piece)
             elif self._left > 0:
                 if data[at] != b"\r\n"[-self._left]:
-                    raise BadRequest("a chunk is not followed by CR LF")
+                    raise Malformed("a chunk is not followed by CR LF")
                 at += 1
                 self._left -= 1
             elif self._left == 0:
@@ -70,30 +76,30 @@ class ChunkedReader:
                 self._begin_chunk(data[at:stop])
                 at = stop + 2
             else:
-                rest = self._end(data[at:])
+                rest = self._end(data[at:], max(seen - at, 0))
                 return b"".join(body), rest
         return (body[0] if len(body) == 1 else b"".join(body)), None
 
     def _begin_chunk(self, line: bytes) -> None:
         size = _SIZE_LINE.fullmatch(line)
         if size is None or len(line) > _LONGEST_LINE:
-            raise BadRequest("the size of a chunk is malformed")
+            raise Malformed("the size of a chunk is malformed")
         length = int(size[1], 16)
         if length > _LARGEST:
-            raise BadRequest("the size of a chunk is out of range")
+            raise Malformed("the size of a chunk is out of range")
         self._overhead += len(line) - _FREE_OVERHEAD - length
         self._overhead = max(self._overhead, 0)
         if self._overhead > _MOST_OVERHEAD:
-            raise BadRequest("the chunks hold more extensions than data")
+            raise Malformed("the chunks hold more extensions than data")
         self._left = length + 2 if length else -1
 
-    def _end(self, data: bytes) -> bytes | None:
+    def _end(self, data: bytes, seen: int) -> bytes | None:
         if data[:2] == b"\r\n":
             return data[2:]
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n", max(seen - 3, 0))
         if end < 0:
-            if grammar.malformed(data):
-                raise BadRequest("a trailer field is malformed")
+            if grammar.malformed(data, seen):
+                raise Malformed("a trailer field is malformed")
             self._bound(len(data), 0)
             self._held = data
             return None
@@ -103,9 +109,9 @@ class ChunkedReader:
 
     def _bound(self, size: int, count: int) -> None:
         if size > self._limit or count > self._most_fields:
-            raise BadRequest("the trailers are over the limit", 431, "head_too_large")
+            raise TrailersTooLarge("the trailers are over the limit")
 
     def _hold(self, line: bytes) -> None:
         if len(line) > _LONGEST_LINE or b"\n" in line or b"\r" in line[:-1]:
-            raise BadRequest("the size of a chunk is malformed")
+            raise Malformed("the size of a chunk is malformed")
         self._held = line

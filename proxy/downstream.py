@@ -7,9 +7,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from wakeful.proxy import forwarding, framing, grammar, kernel, reply, tunnel
-from wakeful.proxy.chunked import ChunkedReader
+from wakeful.proxy.chunked import ChunkedReader, TrailersTooLarge
 from wakeful.proxy.exchange import NEVER, Exchange
 from wakeful.proxy.framing import BadRequest, Framing, RequestHead
+from wakeful.proxy.grammar import Malformed
 from wakeful.proxy.known import known_request, remember_request
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Downstream(asyncio.Protocol):
     __slots__ = (
         "_advancing",
         "_ahead",
+        "_asks_head",
         "_chunks",
         "_closing",
         "_current",
@@ -74,6 +76,7 @@ class Downstream(asyncio.Protocol):
         # The message being received
         self._partial = b""  # of a head
         self._empty_lines = 0
+        self._asks_head = False  # it is a request for HEAD, also if it is refused
         self._receiving: Exchange | None = None  # its head is here, its body not yet whole
         self._left = 0  # bytes of its body to come, when that has a length
         self._chunks: ChunkedReader | None = None
@@ -118,7 +121,7 @@ class Downstream(asyncio.Protocol):
             head = known_request(data, self._plane.known_requests, self._plane.limits.target)
             if head is not None:
                 exchange = Exchange(self._plane, self, head, whole=True)
-                if self._current is None and not self._next:
+                if self._current is None and not self._next and not self.write_paused:
                     self._current = exchange  # the usual case, without the queue
                     exchange.begin()
                     return
@@ -141,6 +144,8 @@ class Downstream(asyncio.Protocol):
         self.write_paused = False
         if self._current is not None:
             self._current.client_paused(False)
+        elif self._next or self._refusal is not None:
+            self._advance()
 
     # Called by the exchange
 
@@ -170,10 +175,10 @@ class Downstream(asyncio.Protocol):
     def forwarded(self, head: RequestHead) -> bytes:
         """The fields that tell an instance who asked, and the end of its head."""
         if self._trusted and head.claims is not None:
-            return forwarding.fields(self._peer, head.host, head.claims)
-        if head.host != self._forwarded_host:
-            self._forwarded_host = head.host
-            self._forwarded = forwarding.fields(self._peer, head.host)
+            return forwarding.fields(self._peer, head.host, head.version, head.claims)
+        if head.host != self._forwarded_host or head.version != "1.1":
+            self._forwarded_host = head.host if head.version == "1.1" else None
+            self._forwarded = forwarding.fields(self._peer, head.host, head.version)
         return self._forwarded
 
     def asked_by(self, head: RequestHead) -> str:
@@ -244,11 +249,15 @@ class Downstream(asyncio.Protocol):
                     data = self._feed_head(data)
                 else:
                     data = self._feed_body(self._receiving, data)
+        except TrailersTooLarge:
+            self._break_off(reply.HEAD_TOO_LARGE)
+        except Malformed as error:
+            self._break_off(reply.bad_request(str(error)))
         except BadRequest as error:
             self._break_off(reply.bad_request(str(error), error.status, error.reason))
-            return
-        if data and self._raw is not None:
-            self._raw += data
+        else:
+            if data and self._raw is not None:
+                self._raw += data
 
     def _feed_head(self, data: bytes) -> bytes:
         """What of ``data`` is behind the head that ends in it."""
@@ -259,12 +268,13 @@ class Downstream(asyncio.Protocol):
             data, seen = data[2:], 0
             self._empty_lines += 1
             if self._empty_lines > _MOST_EMPTY_LINES:
-                raise BadRequest("nothing but empty lines")
+                raise Malformed("nothing but empty lines")
+        self._asks_head = data[:5] == b"HEAD "
         end = data.find(b"\r\n\r\n", max(seen - 3, 0)) + 4
         if end < 4:
             self._partial = data
             if data and data != b"\r":
-                self._watch_head(data)
+                self._watch_head(data, seen)
             return b""
         self._partial = b""
         self._empty_lines = 0
@@ -273,6 +283,8 @@ class Downstream(asyncio.Protocol):
         if len(headers) > self._plane.limits.fields:
             raise _refused(reply.HEAD_TOO_LARGE)
         head = framing.request_head(method, target, version, headers)
+        if head.https and not self._trusted:
+            raise _refused(reply.MISDIRECTED)
         chunked = head.framing is Framing.CHUNKED
         whole = not chunked and not head.length
         exchange = Exchange(self._plane, self, head, whole=whole)
@@ -319,11 +331,11 @@ class Downstream(asyncio.Protocol):
         ):
             remember_request(data, self._next[0].head, self._plane.known_requests)
 
-    def _watch_head(self, beginning: bytes) -> None:
+    def _watch_head(self, beginning: bytes, seen: int) -> None:
         """A head that has begun must end, in bounded space and time."""
         self._bound_head(beginning)
-        if grammar.hopeless(beginning):
-            raise BadRequest("not a request in HTTP/1.1")
+        if grammar.hopeless(beginning, seen):
+            raise Malformed("not a request in HTTP/1.1")
         if self._current is None and not self._next:
             self.deadline = min(
                 self.deadline, self._plane.clock() + self._plane.limits.head_timeout
@@ -350,27 +362,30 @@ class Downstream(asyncio.Protocol):
         self._refusal = answer
 
     def _advance(self) -> None:
-        """Begin exchanges in order, as far as they are answered at once."""
+        """Begin exchanges in order, as far as they are answered at once and the answers read."""
         if self._advancing:
             return
         self._advancing = True
         try:
-            while self._current is None and self._next and not self._closing:
+            while (
+                self._current is None and self._next and not self._closing and not self.write_paused
+            ):
                 exchange = self._current = self._next.popleft()
                 exchange.begin()
         finally:
             self._advancing = False
         if not self._next:
             self._ahead = 0
-        if self._refusal is not None and self._current is None and not self._closing:
-            self._answer_refusal(self._refusal)
+        refusal = self._refusal
+        if refusal and self._current is None and not self._next and not self._closing:
+            self._answer_refusal(refusal)
         if self._receiving is not None or self._next or self._raw is not None or not self._reading:
             self._update_reading()
 
     def _answer_refusal(self, answer: reply.Reply) -> None:
         plane = self._plane
         plane.count_rejected(None, answer.reason)
-        self.write(reply.render(answer, head_only=False, close=True, date=plane.date()))
+        self.write(reply.render(answer, head_only=self._asks_head, close=True, date=plane.date()))
         if plane.access is not None:
             plane.access.refusal(self, answer)
         self._linger(plane.clock())

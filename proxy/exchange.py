@@ -64,7 +64,6 @@ class Exchange:
         "_upstream",
         "_wire",
         "admitted_at",
-        "answering",
         "cold",
         "deadline",
         "downstream",
@@ -107,7 +106,6 @@ class Exchange:
         self._replayable = True  # _pending still holds every body byte that came
         # Of the response
         self._response: ResponseHead | None = None
-        self.answering = False  # the head of the final response was received
         self._response_done = False
         self._keep_alive = head.keep_alive
         self._close_framed = False  # the end of the connection is the end of the body
@@ -160,7 +158,7 @@ class Exchange:
     def request_end(self, trailers: Headers) -> None:
         self._request_done = True
         if self.head.framing is Framing.CHUNKED:
-            self._send(b"0\r\n%b\r\n" % framing.trailer_fields(trailers), 0)
+            self._send(b"0\r\n%b\r\n" % framing.trailer_fields(trailers, self.head.nominated), 0)
 
     def request_broken(self, answer: Reply) -> None:
         """The rest of the body makes no sense: the instance must not take it for whole."""
@@ -181,10 +179,6 @@ class Exchange:
                 self._wire.pause_reading()
             else:
                 self._wire.resume_reading()
-
-    @property
-    def response(self) -> ResponseHead | None:
-        return self._response
 
     @property
     def wants_body_paused(self) -> bool:
@@ -224,35 +218,29 @@ class Exchange:
         if self._stage is not Stage.SENT or self.head.version != "1.1":
             return
         try:
-            interim = framing.response_head(self.head, status, phrase, "1.1", headers, True)
+            interim = framing.response_head(self.head, status, phrase, "1.1", headers)
         except framing.BadResponse as error:
             self.upstream_broken(str(error))
             return
         self.downstream.write(b"".join((interim.status_line, *interim.fields, b"\r\n")))
 
     def response_head(
-        self, status: int, phrase: bytes, version: str, headers: Headers, persistent: bool
-    ) -> None:
-        if self._stage is not Stage.SENT:
-            self.upstream_broken("an answer that nobody asked for")
-            return
+        self, status: int, phrase: bytes, version: str, headers: Headers
+    ) -> ResponseHead | None:
+        """What the head means; None when the exchange is over because of it."""
         try:
-            head = framing.response_head(self.head, status, phrase, version, headers, persistent)
+            head = framing.response_head(self.head, status, phrase, version, headers)
         except framing.BadResponse as error:
             self.upstream_broken(str(error))
-            return
+            return None
         self.response_known(head)
-        if head.framing is Framing.NONE:
-            self._response_done = True
-            if self.head.method == b"HEAD" and self._upstream is not None:
-                self._upstream.expect_no_body()
+        return head
 
     def response_known(self, head: ResponseHead) -> None:
         """The head is decided; it may be shared with other exchanges."""
         assert self._throttler is not None
         self._stage = Stage.ANSWERING
         self._response = head
-        self.answering = True
         self.deadline = self.started + self._throttler.template.timeout
         self.status = head.status
         self._begin_answer(head)
@@ -268,9 +256,7 @@ class Exchange:
         self.response_flush()
 
     def response_body(self, data: bytes) -> None:
-        if self._response_done or self._response is None:
-            self.upstream_broken("bytes beyond the end of the answer")
-            return
+        assert self._response is not None
         self.sent += len(data)
         if self._response.framing is Framing.LENGTH or self._close_framed:
             self._out.append(data)
@@ -278,12 +264,12 @@ class Exchange:
             self._out += (b"%x\r\n" % len(data), data, b"\r\n")
 
     def response_end(self, trailers: Headers) -> None:
-        response = self._response
-        if response is None or self._response_done:
-            return
+        assert self._response is not None
         self._response_done = True
-        if response.framing is Framing.CHUNKED and not self._close_framed:
-            self._out += (b"0\r\n", framing.trailer_fields(trailers), b"\r\n")
+        framed = self._response.framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE)
+        if framed and not self._close_framed:
+            dropped = self._response.nominated
+            self._out += (b"0\r\n", framing.trailer_fields(trailers, dropped), b"\r\n")
 
     def response_flush(self) -> None:
         """One read from the instance is parsed: one write to the client."""
@@ -294,21 +280,18 @@ class Exchange:
             assert self._response is not None
             self._finish(reusable=self._response.reusable and self._request_done)
 
-    def switched(self, rest: bytes) -> None:
+    def switched(self, headers: Headers, rest: bytes) -> None:
         """101: from here on the two connections are one pipe."""
         upstream = self._upstream
         if self._stage is not Stage.SENT or self.head.upgrade is None or upstream is None:
             self.upstream_broken("a switch of protocols that nobody asked for")
             return
-        headers = upstream.take_headers()
         chosen = [value for name, value in headers if name.lower() == b"upgrade"]
         if not framing.was_offered(self.head.upgrade, chosen):
             self.upstream_broken("a switch to a protocol that was not offered")
             return
         try:
-            head = framing.response_head(
-                self.head, 101, b"Switching Protocols", "1.1", headers, persistent=False
-            )
+            head = framing.response_head(self.head, 101, b"Switching Protocols", "1.1", headers)
         except framing.BadResponse as error:
             self.upstream_broken(str(error))
             return
@@ -360,9 +343,7 @@ class Exchange:
         response = self._response
         if response is not None:
             if response.framing is Framing.UNTIL_CLOSE and clean:
-                self._response_done = True
-                if not self._close_framed:
-                    self._out.append(b"0\r\n\r\n")
+                self.response_end([])
                 self.response_flush()
             else:
                 self._fail(reply.UPSTREAM_FAILED)

@@ -34,11 +34,11 @@ def trusts(networks: Sequence[Network], address: str) -> bool:
     return any(mapped in network for network in networks)
 
 
-def fields(peer: bytes, host: bytes, claims: Claims = ()) -> bytes:
+def fields(peer: bytes, host: bytes, version: str = "1.1", claims: Claims = ()) -> bytes:
     """The fields that tell an instance who asked, and the end of its head.
 
-    ``claims`` are what a trusted peer said of it, by lower-case names; without
-    any, it was the peer itself who asked.
+    ``version`` is of the HTTP that it asked in. ``claims`` are what a trusted
+    peer said of it, by lower-case names; without any, the peer itself asked.
     """
     said: dict[bytes, bytes] = {}
     for name, value in claims:
@@ -47,12 +47,13 @@ def fields(peer: bytes, host: bytes, claims: Claims = ()) -> bytes:
     said.setdefault(b"x-forwarded-host", host)
     hops = [hop for part in said.get(b"x-forwarded-for", b"").split(b",") if (hop := part.strip())]
     hops.append(peer)
-    return b"X-Forwarded-For: %b\r\n%bForwarded: %b\r\nVia: 1.1 wakeful\r\n\r\n" % (
+    return b"X-Forwarded-For: %b\r\n%bForwarded: %b\r\nVia: %b wakeful\r\n\r\n" % (
         b", ".join(hops),
         b"".join(b"%b: %b\r\n" % (shown, said[name]) for name, shown in _KEPT if name in said),
         said[b"forwarded"] + b", for=" + _node(peer)
         if b"forwarded" in said
         else _forwarded(hops, said[b"x-forwarded-host"], said[b"x-forwarded-proto"]),
+        version.encode("ascii"),
     )
 
 

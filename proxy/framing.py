@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import IntEnum
+from ipaddress import IPv6Address
+from itertools import product
 from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
@@ -23,6 +25,9 @@ class Framing(IntEnum):
     LENGTH = 1
     CHUNKED = 2
     UNTIL_CLOSE = 3  # responses only
+
+
+_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 class BadRequest(Exception):
@@ -50,10 +55,12 @@ class RequestHead:
         "has_request_id",
         "has_traceparent",
         "host",
+        "https",
         "keep_alive",
         "last_hop",
         "length",
         "method",
+        "nominated",
         "target",
         "upgrade",
         "version",
@@ -71,6 +78,8 @@ class RequestHead:
         self.expect_continue = False
         self.upgrade: bytes | None = None  # the Upgrade value of a request that may become a tunnel
         self.claims: Headers | None = None  # lower-case names; kept apart from the fields
+        self.nominated = _NOTHING  # names of fields that are about this connection only
+        self.https = False  # the target is an https URI
         self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
         self.has_traceparent = False
@@ -97,6 +106,7 @@ class ResponseHead:
         "framing",
         "has_date",
         "length",
+        "nominated",
         "reusable",
         "status",
         "status_line",
@@ -110,6 +120,7 @@ class ResponseHead:
         self.length = 0
         self.reusable = True  # the instance keeps the connection open after this message
         self.has_date = False
+        self.nominated = _NOTHING
         self.block = b""  # all of it but Connection, once the head is known
 
 
@@ -130,20 +141,27 @@ CLAIMS: Final = frozenset(
         b"x-real-ip",
     )
 )
+# To a CGI or WSGI program X_Forwarded_For is the same as X-Forwarded-For.
+_DISGUISED_CLAIMS: Final = frozenset(
+    b"".join(marks)
+    for name in CLAIMS
+    for marks in product(*((b"-", b"_") if byte == 0x2D else (b"%c" % byte,) for byte in name))
+)
 _REQUEST_SPECIAL: Final = (
     _HOP_BY_HOP
-    | CLAIMS
+    | _DISGUISED_CLAIMS
     | frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent"))
 )
 _RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
 
-# A trailer must not change how its message was framed, routed or authorised
-# (RFC 9110 §6.5.1).
+# A trailer must not change how its message is framed, routed, authorised, or
+# what it asks and says as a whole (RFC 9110 §6.5.1).
 FORBIDDEN_TRAILERS: Final = (
     _HOP_BY_HOP
     | CLAIMS
     | frozenset(
         (
+            b"age",
             b"authorization",
             b"cache-control",
             b"content-encoding",
@@ -151,14 +169,26 @@ FORBIDDEN_TRAILERS: Final = (
             b"content-range",
             b"content-type",
             b"cookie",
+            b"date",
             b"expect",
+            b"expires",
             b"host",
+            b"if-match",
+            b"if-modified-since",
+            b"if-none-match",
+            b"if-range",
+            b"if-unmodified-since",
+            b"location",
             b"max-forwards",
+            b"pragma",
             b"proxy-authenticate",
             b"proxy-authorization",
             b"range",
+            b"retry-after",
             b"set-cookie",
             b"trailer",
+            b"vary",
+            b"warning",
             b"www-authenticate",
         )
     )
@@ -166,7 +196,7 @@ FORBIDDEN_TRAILERS: Final = (
 
 # RFC 3986 §3.2.2 and a port, less the comma: a list is how two hosts look like one.
 _HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?+"
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})++|\[([0-9A-Fa-f:.]++)\])(?::[0-9]{0,5}+)?+"
 )
 MAX_LENGTH: Final = 2**63 - 1
 
@@ -221,6 +251,7 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
     named = _nominated(options) if options else _NOTHING
     head.keep_alive = b"close" not in named and (version == "1.1" or b"keep-alive" in named)
     if named:
+        head.nominated = named
         head.fields = _without(fields, named)
         head.has_request_id &= b"x-request-id" not in named
         head.has_traceparent &= b"traceparent" not in named
@@ -253,7 +284,7 @@ def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
     if not hosts and head.version == "1.1":
         raise BadRequest("a Host field is required")
     host = hosts[0] if hosts else b""
-    if host and _HOST.fullmatch(host) is None:
+    if host and not _is_host(host):
         raise BadRequest("the Host field is not a host name")
     if head.method == b"CONNECT":
         raise BadRequest("CONNECT is not served here", 501, "method_not_implemented")
@@ -265,6 +296,7 @@ def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
         else:
             # RFC 9112 §3.2.2: in absolute-form the target's authority counts, not Host.
             host, head.target = _absolute_form(target)
+            head.https = target[:6].lower() == b"https:"
             if not head.target:
                 # RFC 9112 §3.2.4: without a path OPTIONS asks about the whole server.
                 head.target = b"*" if head.method == b"OPTIONS" else b"/"
@@ -273,13 +305,25 @@ def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
     head.host = host
 
 
+def _is_host(text: bytes) -> bool:
+    match = _HOST.fullmatch(text)
+    if match is None:
+        return False
+    if match[1] is not None:
+        try:
+            IPv6Address(match[1].decode("ascii"))
+        except ValueError:
+            return False
+    return True
+
+
 def _absolute_form(target: bytes) -> tuple[bytes, bytes]:
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
         raise BadRequest("the request target is neither a path nor an http URI")
     end = min(at if (at := rest.find(mark)) >= 0 else len(rest) for mark in (b"/", b"?"))
     authority, path = rest[:end], rest[end:]
-    if _HOST.fullmatch(authority) is None:
+    if not _is_host(authority):
         raise BadRequest("the request target has no valid authority")
     return authority, b"/" + path if path[:1] == b"?" else path
 
@@ -340,7 +384,6 @@ def _count_hop(head: RequestHead) -> None:
             fields[at + 2] = b"%d" % max(left - 1, 0)
 
 
-_NOTHING: Final[frozenset[bytes]] = frozenset()
 # Methods that Max-Forwards is for.
 _BY_HOPS: Final = frozenset((b"OPTIONS", b"TRACE"))
 _USUAL_OPTIONS: Final = {
@@ -365,18 +408,10 @@ def _without(fields: list[bytes], named: frozenset[bytes]) -> list[bytes]:
 
 
 def response_head(
-    request: RequestHead,
-    status: int,
-    phrase: bytes,
-    version: str,
-    headers: Headers,
-    persistent: bool,
+    request: RequestHead, status: int, phrase: bytes, version: str, headers: Headers
 ) -> ResponseHead:
-    """Decide a final response, or raise BadResponse.
-
-    ``persistent`` is the parser's word on the connection after this message.
-    """
-    if version not in ("1.1", "1.0"):
+    """Decide a response, or raise BadResponse."""
+    if version[:2] != "1.":
         raise BadResponse(f"an answer in HTTP/{version}")
     if status < 100:
         raise BadResponse("the status is not a number of three digits")
@@ -405,22 +440,26 @@ def response_head(
             upgrade.append(value)
 
     if options:
-        head.fields = _without(fields, _nominated(options))
+        head.nominated = _nominated(options)
+        head.fields = _without(fields, head.nominated)
     if upgrade and status == 426:  # RFC 9110 §15.5.22: the answer must say what is required
         head.fields += (b"Connection: Upgrade\r\nUpgrade: %b\r\n" % b", ".join(upgrade),)
     if codings and lengths:
         raise BadResponse("both Content-Length and Transfer-Encoding")
     if lengths:
         head.length = _content_length(lengths, BadResponse)
-    head.reusable = persistent
+    head.reusable = b"close" not in head.nominated and (
+        version != "1.0" or b"keep-alive" in head.nominated
+    )
 
     # RFC 9112 §6.3, in its order.
-    if request.method == b"HEAD" or status in (204, 304):
+    if request.method == b"HEAD" or status < 200 or status in (204, 304):
         head.framing = Framing.NONE
-        if lengths and status != 204:  # the length a GET would have had
+        # The length a GET would have had; RFC 9110 §8.6: never with 1xx and 204.
+        if lengths and status >= 200 and status != 204:
             head.fields += (b"Content-Length: %d\r\n" % head.length,)
     elif codings:
-        if version != "1.1" or len(codings) > 1 or codings[0].lower() != b"chunked":
+        if version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked":
             raise BadResponse("a transfer coding other than chunked")
         head.framing = Framing.CHUNKED
     elif lengths:
@@ -431,8 +470,10 @@ def response_head(
     return head
 
 
-def trailer_fields(trailers: Headers) -> bytes:
+def trailer_fields(trailers: Headers, nominated: frozenset[bytes]) -> bytes:
     """The trailers that may travel on, as they stand before the last CRLF."""
     return b"".join(
-        b"%b: %b\r\n" % field for field in trailers if field[0].lower() not in FORBIDDEN_TRAILERS
+        b"%b: %b\r\n" % (name, value)
+        for name, value in trailers
+        if (lower := name.lower()) not in FORBIDDEN_TRAILERS and lower not in nominated
     )

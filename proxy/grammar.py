@@ -1,4 +1,4 @@
-"""The grammar of a request's head, held against whole heads at once (RFC 9112 §2 to §5).
+"""The grammar of a message's head, held against whole heads at once (RFC 9112 §2 to §5).
 
 Pure. What passes here is well formed, byte for byte; what it means is decided
 in ``framing``. Every pattern is possessive, so none can run longer than its
@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from wakeful.proxy.framing import BadRequest, Headers
+from wakeful.proxy.framing import Headers
 
 # RFC 9110 §5.6.2 and §5.5: a token, and the bytes of a field's value. No
 # control character but the tab is one, so there is no folding and no splitting.
-TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+TOKEN: Final[bytes] = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 
 _FIELD_LINES: Final = re.compile(rb"(?:%b:%b\r\n)*+" % (TOKEN, _VALUE))
@@ -25,28 +25,48 @@ _FIELD: Final = re.compile(rb"(%b):[\t ]*+(%b)\r\n" % (TOKEN, _VALUE))
 _REQUEST_LINE: Final = re.compile(
     rb"(%b) ([\x21\x22\x24-\x7e\x80-\xff]++) HTTP/([0-9]\.[0-9])\r\n" % TOKEN
 )
+# RFC 9112 §4; many leave out the blank before a phrase that is empty.
+_STATUS_LINE: Final = re.compile(
+    rb"HTTP/([0-9]\.[0-9]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*+))?+\r\n"
+)
 # What no head has: other control characters, and a line end that is not CR LF.
 _NEVER: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?![\n]|\Z)")
-_FIRST_TOKEN: Final = re.compile(rb"%b(?: |\Z)" % TOKEN)
+_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}+(?: |\Z)")
+
+
+class Malformed(Exception):
+    """Not in the grammar; the message says which part."""
 
 
 def request(head: bytes) -> tuple[bytes, bytes, str, Headers]:
     """Method, target, version and fields of a head up to its empty line, which is included.
 
-    Raises BadRequest.
+    Raises Malformed.
     """
     line = _REQUEST_LINE.match(head)
     if line is None:
-        raise BadRequest("the request line is malformed")
+        raise Malformed("the request line is malformed")
     method, target, version = line.groups()
     return method, target, version.decode("ascii"), fields(head, line.end())
 
 
+def response(head: bytes) -> tuple[int, bytes, str, Headers]:
+    """Status, phrase, version and fields of a head up to its empty line, which is included.
+
+    Raises Malformed.
+    """
+    line = _STATUS_LINE.match(head)
+    if line is None:
+        raise Malformed("the status line is malformed")
+    version, status, phrase = line.groups(b"")
+    return int(status), phrase, version.decode("ascii"), fields(head, line.end())
+
+
 def fields(block: bytes, start: int = 0) -> Headers:
-    """The fields of ``block[start:]``, which ends with an empty line. Raises BadRequest."""
+    """The fields of ``block[start:]``, which ends with an empty line. Raises Malformed."""
     lines = _FIELD_LINES.match(block, start)
     if lines is None or lines.end() != len(block) - 2:
-        raise BadRequest("a header field is malformed")
+        raise Malformed("a header field is malformed")
     found: Headers = _FIELD.findall(block, start)
     if b" \r\n" in block or b"\t\r\n" in block:
         found = [(name, value.rstrip(b"\t ")) for name, value in found]
@@ -59,11 +79,11 @@ def target_length(beginning: bytes) -> int:
     return len(words[1]) if len(words) > 1 else 0
 
 
-def malformed(beginning: bytes) -> bool:
-    """Whether there is a byte in it that no line of a head has."""
-    return _NEVER.search(beginning) is not None
+def malformed(beginning: bytes, seen: int = 0) -> bool:
+    """Whether a byte is in it that no line of a head has; the first ``seen`` were looked at."""
+    return _NEVER.search(beginning, max(seen - 1, 0)) is not None
 
 
-def hopeless(beginning: bytes) -> bool:
+def hopeless(beginning: bytes, seen: int = 0) -> bool:
     """Whether no bytes to come can make a request's head of these: it need not be waited for."""
-    return malformed(beginning) or _FIRST_TOKEN.match(beginning) is None
+    return _METHOD.match(beginning) is None or malformed(beginning, seen)

@@ -33,6 +33,7 @@ UPSTREAM_UNREACHABLE: Final = Reply(502, "upstream_unreachable", "no instance co
 BAD_RESPONSE: Final = Reply(502, "bad_response", "the instance's answer was malformed")
 BODY_TOO_LARGE: Final = Reply(413, "body_too_large", "the request's body is over the limit")
 URI_TOO_LONG: Final = Reply(414, "uri_too_long", "the request's target is over the limit")
+MISDIRECTED: Final = Reply(421, "misdirected_request", "https is not served on this connection")
 HEAD_TOO_LARGE: Final = Reply(431, "head_too_large", "the request's head is over the limit")
 HEAD_TIMEOUT: Final = Reply(408, "head_timeout", "the request's head did not arrive in time")
 

@@ -5,35 +5,35 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
-import httptools
-
-from wakeful.proxy.framing import Headers, ResponseHead
+from wakeful.proxy import grammar
+from wakeful.proxy.chunked import ChunkedReader
+from wakeful.proxy.framing import Framing, Headers, ResponseHead
+from wakeful.proxy.grammar import Malformed
 from wakeful.proxy.kernel import closed_unread
 from wakeful.proxy.known import KnownHeads, remember_response
 
 if TYPE_CHECKING:
     from wakeful.proxy.pool import Pool
 
+# Of what an instance may make the proxy hold: bytes of heads, and of trailers and their fields.
 _MAX_HEAD = 256 * 1024
+_MAX_TRAILERS = 64 * 1024
+_MAX_TRAILER_FIELDS = 128
 
 
 class Answered(Protocol):
     """The exchange a connection works for."""
 
-    answering: bool  # the head of the final response was received
-
-    @property
-    def response(self) -> ResponseHead | None: ...
-    def response_known(self, head: ResponseHead) -> None: ...
-    def response_whole(self, head: ResponseHead, body: bytes) -> None: ...
     def interim_response(self, status: int, phrase: bytes, headers: Headers) -> None: ...
     def response_head(
-        self, status: int, phrase: bytes, version: str, headers: Headers, persistent: bool
-    ) -> None: ...
+        self, status: int, phrase: bytes, version: str, headers: Headers
+    ) -> ResponseHead | None: ...
+    def response_known(self, head: ResponseHead) -> None: ...
+    def response_whole(self, head: ResponseHead, body: bytes) -> None: ...
     def response_body(self, data: bytes) -> None: ...
     def response_end(self, trailers: Headers) -> None: ...
     def response_flush(self) -> None: ...
-    def switched(self, rest: bytes) -> None: ...
+    def switched(self, headers: Headers, rest: bytes) -> None: ...
     def upstream_broken(self, detail: str) -> None: ...
     def upstream_lost(self, clean: bool) -> None: ...
     def upstream_paused(self, paused: bool) -> None: ...
@@ -43,15 +43,14 @@ class Upstream(asyncio.Protocol):
     """Belongs to its pool while idle, to one exchange while in use."""
 
     __slots__ = (
-        "_fed",
-        "_fresh",
-        "_headers",
-        "_in_body",
+        "_chunks",
+        "_head",
+        "_heard",
         "_interim",
         "_known",
         "_left",
-        "_parser",
-        "_phrase",
+        "_memorable",
+        "_partial",
         "_pool",
         "discarded",
         "exchange",
@@ -64,26 +63,25 @@ class Upstream(asyncio.Protocol):
         # Per connection
         self._pool = pool
         self._known = known
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
         self.reused = False  # has answered a request before
         self.discarded = False  # what was sent last was thrown away, and nothing of an answer came
         # Per exchange
         self.exchange: Answered | None = None
-        self._phrase = b""
-        self._headers: Headers = []
-        self._fed = 0  # bytes read since the request or since the last of the body
-        self._in_body = False
-        self._interim = False  # a 1xx came before the answer
-        self._fresh = False  # nothing of the answer was read, and it is not one to HEAD
-        self._left = 0  # bytes of a body behind a known head; the parser does not see them
+        self._heard = False  # anything came since the request
+        self._memorable = False  # its head may be a known one: it comes first, and not to HEAD
+        self._partial = b""  # of a head
+        self._interim = 0  # bytes of 1xx heads
+        self._head: ResponseHead | None = None  # of the message whose body is being received
+        self._left = 0  # bytes of that body to come, when it has a length
+        self._chunks: ChunkedReader | None = None
 
     def begin(self, exchange: Answered, method: bytes) -> asyncio.Transport:
         self.exchange = exchange
-        self._fed = 0
-        self._fresh = method != b"HEAD"
-        self._interim = False
+        self._heard = False
+        self._memorable = method != b"HEAD"
+        self._interim = 0
         assert self.transport is not None
         return self.transport
 
@@ -97,19 +95,9 @@ class Upstream(asyncio.Protocol):
         else:
             self.abort()
 
-    def expect_no_body(self) -> None:
-        """The message ended with its head although its fields announce a body (HEAD)."""
-        self._parser = httptools.HttpResponseParser(self)
-
-    def take_headers(self) -> Headers:
-        """The fields of the 101 that was just parsed."""
-        headers, self._headers = self._headers, []
-        return headers
-
     def detach(self) -> asyncio.Transport:
         """Leave the transport to a tunnel."""
         self.exchange = None
-        self._parser = None
         assert self.transport is not None
         return self.transport
 
@@ -134,53 +122,21 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
-        parser = self._parser
-        if exchange is None or parser is None:
+        if exchange is None:
             self.abort()  # bytes that nobody asked for: what follows cannot be trusted
-            return
-        fresh, self._fresh = self._fresh, False
-        if self._left:
-            self._count_down(exchange, data)
-            return
-        if fresh and (end := data.find(b"\r\n\r\n") + 4) > 3:
-            head = self._known.get(data[:end])
-            if head is not None:
-                if len(data) - end == head.length:
-                    exchange.response_whole(head, data[end:])
-                    return
-                exchange.response_known(head)
-                self._left = head.length
-                self._count_down(exchange, data[end:])
-                return
-        self._fed += len(data)
-        try:
-            parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            exchange.switched(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            # A HEAD answer replaces its parser when it ends; what a dead
-            # parser still says about the rest of the bytes is not about it.
-            if self.exchange is exchange:
-                exchange.upstream_broken(str(error) or type(error).__name__)
-        if self.exchange is exchange:
-            if self._fed > _MAX_HEAD:
-                exchange.upstream_broken("the head of the answer, or its trailers, are too large")
-                return
-            if not exchange.answering:
-                return
-            if fresh and not self._interim and (decided := exchange.response) is not None:
-                remember_response(data, decided, self._known)
-            exchange.response_flush()
+        elif self._head is None:
+            self._heard = True
+            self._read_head(exchange, data)
+        else:
+            self._read_body(exchange, self._head, data)
 
     def eof_received(self) -> None:
         sock = self.transport.get_extra_info("socket") if self.transport else None
-        self.discarded = not self._fed and closed_unread(sock)
+        self.discarded = not self._heard and closed_unread(sock)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._parser = None  # breaks the cycle of bound methods
         if isinstance(exc, (ConnectionResetError, BrokenPipeError)):
-            self.discarded = not self._fed
+            self.discarded = not self._heard
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             self._pool.lost(self)
@@ -195,59 +151,92 @@ class Upstream(asyncio.Protocol):
         if self.exchange is not None:
             self.exchange.upstream_paused(False)
 
-    # Called by the parser
-
-    def on_message_begin(self) -> None:
-        self._phrase = b""
-        self._headers = []
-        self._in_body = False
-
-    def on_status(self, phrase: bytes) -> None:
-        self._phrase += phrase
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        exchange, parser = self.exchange, self._parser
-        if exchange is None or parser is None:
-            return
-        status = parser.get_status_code()
-        headers = self._headers
-        if 100 <= status < 200:
-            self._interim = True
-            if status != 101:
-                exchange.interim_response(status, self._phrase, headers)
-            return
-        self._headers = []  # what follows are trailers
-        self._in_body = True
-        exchange.response_head(
-            status, self._phrase, parser.get_http_version(), headers, parser.should_keep_alive()
-        )
-
-    def on_body(self, data: bytes) -> None:
-        self._fed = 0
-        if self.exchange is not None:
-            self.exchange.response_body(data)
-
-    def on_message_complete(self) -> None:
-        if self._in_body and self.exchange is not None:
-            self._in_body = False
-            self.exchange.response_end(self._headers)
-
     # Private
 
-    def _count_down(self, exchange: Answered, data: bytes) -> None:
-        """Body bytes behind a known head: only their number matters."""
-        left = self._left - len(data)
-        if left >= 0:
-            self._left = left
+    def _read_head(self, exchange: Answered, data: bytes) -> None:
+        memorable, self._memorable = self._memorable, False
+        if memorable and (end := data.find(b"\r\n\r\n") + 4) > 3:
+            known = self._known.get(data[:end])
+            if known is not None:
+                if len(data) - end == known.length:
+                    exchange.response_whole(known, data[end:])
+                else:
+                    exchange.response_known(known)
+                    self._begin_body(exchange, known, data[end:])
+                return
+        seen = len(self._partial)
+        rest = self._partial + data if seen else data
+        while True:
+            end = rest.find(b"\r\n\r\n", max(seen - 3, 0)) + 4
+            if end < 4:
+                self._partial = rest
+                if self._interim + len(rest) > _MAX_HEAD:
+                    exchange.upstream_broken("the head of the answer is too large")
+                elif grammar.malformed(rest, seen):
+                    exchange.upstream_broken("the head of the answer is malformed")
+                return
+            self._partial = b""
+            try:
+                status, phrase, version, headers = grammar.response(rest[:end])
+            except Malformed as error:
+                exchange.upstream_broken(str(error))
+                return
+            seen, rest = 0, rest[end:]
+            if status == 101:
+                exchange.switched(headers, rest)
+                return
+            if not 100 <= status < 200:
+                break
+            # 100, 103 and the like are not the answer yet.
+            self._interim += end
+            exchange.interim_response(status, phrase, headers)
+            if self.exchange is not exchange:
+                return
+        head = exchange.response_head(status, phrase, version, headers)
+        if head is not None:
+            if memorable and not self._interim:
+                remember_response(data, head, self._known)
+            self._begin_body(exchange, head, rest)
+
+    def _begin_body(self, exchange: Answered, head: ResponseHead, data: bytes) -> None:
+        self._head = head
+        self._left = head.length if head.framing is Framing.LENGTH else 0
+        self._chunks = None
+        if head.framing is Framing.CHUNKED:
+            self._chunks = ChunkedReader(_MAX_TRAILERS, _MAX_TRAILER_FIELDS)
+        if (
+            data
+            or head.framing is Framing.NONE
+            or (head.framing is Framing.LENGTH and not self._left)
+        ):
+            self._read_body(exchange, head, data)
+        else:
+            exchange.response_flush()  # the client need not wait for the body
+
+    def _read_body(self, exchange: Answered, head: ResponseHead, data: bytes) -> None:
+        rest: bytes | None
+        trailers: Headers = []
+        if self._chunks is not None:
+            try:
+                data, rest = self._chunks.feed(data)
+            except Malformed as error:
+                exchange.upstream_broken(str(error))
+                return
+            trailers = self._chunks.trailers
+        elif head.framing is Framing.UNTIL_CLOSE:
+            rest = None
+        else:
+            rest = data[self._left :] if len(data) >= self._left else None
+            data = data[: self._left]
+            self._left -= len(data)
+        if data:
             exchange.response_body(data)
-            if not left:
-                exchange.response_end([])
+        if rest is None:
             exchange.response_flush()
             return
-        body, self._left = data[: self._left], 0
-        exchange.response_body(body)
-        exchange.response_end([])
-        exchange.upstream_broken("bytes beyond the end of the answer")
+        self._head = None
+        exchange.response_end(trailers)
+        if rest:
+            exchange.upstream_broken("bytes beyond the end of the answer")
+        else:
+            exchange.response_flush()

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wakeful.proxy.chunked import ChunkedReader
-from wakeful.proxy.framing import BadRequest, Headers
+from wakeful.proxy.framing import Headers
+from wakeful.proxy.grammar import Malformed
 
 
 def read(*pieces: bytes, limit: int = 1000) -> tuple[bytes, bytes | None, Headers]:
@@ -91,13 +92,13 @@ MALFORMED = {
 @pytest.mark.parametrize("case", MALFORMED)
 def test_what_is_not_in_the_grammar_is_refused_at_once(case: str, step: int) -> None:
     stream = MALFORMED[case]
-    with pytest.raises(BadRequest):
+    with pytest.raises(Malformed):
         read(*(stream[at : at + step] for at in range(0, len(stream), step)))
 
 
 def test_a_line_or_trailers_without_end_are_refused_before_they_end() -> None:
     for beginning in (b"5;a=" + b"b" * 5000, b"0" * 5000, b"0\r\nA: " + b"b" * 2000):
-        with pytest.raises(BadRequest):
+        with pytest.raises(Malformed):
             read(beginning)
 
 
@@ -112,7 +113,7 @@ def test_random_bytes_do_no_harm_and_their_pieces_do_not_matter(data: bytes, cut
     def attempt(*pieces: bytes) -> object:
         try:
             return read(*pieces)
-        except BadRequest:
+        except Malformed:
             return "refused"
 
     assert attempt(data) == attempt(data[:cut], data[cut:])

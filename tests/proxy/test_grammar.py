@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wakeful.proxy import grammar
-from wakeful.proxy.framing import BadRequest
+from wakeful.proxy.grammar import Malformed
 
 # RFC 9110 §5.6.2, spelt out: the oracle is the RFC's text and not our pattern.
 TCHAR = b"!#$%&'*+-.^_`|~" + b"0123456789" + bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B))
@@ -37,7 +37,7 @@ def test_which_bytes_a_method_a_name_a_value_and_a_target_may_have(byte: int) ->
     def accepts(data: bytes) -> bool:
         try:
             grammar.request(data)
-        except BadRequest:
+        except Malformed:
             return False
         return True
 
@@ -68,7 +68,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_a_request_line_is_in_one_form(case: str) -> None:
-    with pytest.raises(BadRequest):
+    with pytest.raises(Malformed):
         grammar.request(head(MALFORMED[case]))
 
 
@@ -77,9 +77,9 @@ def test_a_request_line_is_in_one_form(case: str) -> None:
     [b": 1", b"X", b"X : 1", b" X: 1", b"X: 1\r\n 2", b"X: 1\n Y: 2", b"X: 1\r Y: 2", b"\tX: 1"],
 )
 def test_a_field_is_in_one_form(field: bytes) -> None:
-    with pytest.raises(BadRequest):
+    with pytest.raises(Malformed):
         grammar.request(head(field=field))
-    with pytest.raises(BadRequest):
+    with pytest.raises(Malformed):
         grammar.request(head(field=b"A: 1\r\n" + field))
 
 
@@ -87,7 +87,7 @@ def test_a_field_is_in_one_form(field: bytes) -> None:
 def test_a_beginning_is_hopeless_only_if_no_head_begins_so(data: bytes, cut: int) -> None:
     beginning = data[:cut]
     if grammar.hopeless(beginning):
-        with pytest.raises(BadRequest):
+        with pytest.raises(Malformed):
             grammar.request(beginning + b"\r\n\r\n")
 
 
