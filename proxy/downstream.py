@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final, cast
 from wakeful.proxy import forwarding, framing, grammar, kernel, reply, tunnel
 from wakeful.proxy.chunked import ChunkedReader, TrailersTooLarge
 from wakeful.proxy.exchange import NEVER, Exchange
-from wakeful.proxy.framing import BadRequest, Framing, RequestHead
+from wakeful.proxy.framing import CHUNKED, BadRequest, RequestHead
 from wakeful.proxy.grammar import Malformed
-from wakeful.proxy.known import known_request, remember_request
 
 if TYPE_CHECKING:
     from wakeful.proxy.server import DataPlane
@@ -34,8 +33,10 @@ class Downstream(asyncio.Protocol):
         "_deaf",
         "_empty_lines",
         "_forwarded",
-        "_forwarded_host",
+        "_forwarded_for",
+        "_forwarded_said",
         "_held",
+        "_known",
         "_left",
         "_next",
         "_partial",
@@ -56,11 +57,13 @@ class Downstream(asyncio.Protocol):
     def __init__(self, plane: DataPlane) -> None:
         # Per connection
         self._plane = plane
+        self._known = plane.known_requests
         self._transport: asyncio.Transport | None = None
         self._peer = b""
         self.client = ""  # the peer's address, for the access log
         self._trusted = False  # the peer is a proxy whose word on who asked is taken
-        self._forwarded_host: bytes | None = None
+        self._forwarded_for: RequestHead | None = None
+        self._forwarded_said: tuple[bytes, str, forwarding.Claims] = (b"", "", ())
         self._forwarded = b""
         self.deadline = NEVER  # of the connection itself, while no exchange has one
         self.write_paused = False
@@ -118,9 +121,10 @@ class Downstream(asyncio.Protocol):
             self._update_reading()
             return
         if self._receiving is None and not self._partial and not self._deaf:
-            head = known_request(data, self._plane.known_requests, self._plane.limits.target)
+            known = self._known
+            head = known.get(data) or known.by_fields(data, self._plane.limits.target)
             if head is not None:
-                exchange = Exchange(self._plane, self, head, whole=True)
+                exchange = Exchange(self._plane, self, head, True)
                 if self._current is None and not self._next and not self.write_paused:
                     self._current = exchange  # the usual case, without the queue
                     exchange.begin()
@@ -174,11 +178,12 @@ class Downstream(asyncio.Protocol):
 
     def forwarded(self, head: RequestHead) -> bytes:
         """The fields that tell an instance who asked, and the end of its head."""
-        if self._trusted and head.claims is not None:
-            return forwarding.fields(self._peer, head.host, head.version, head.claims)
-        if head.host != self._forwarded_host or head.version != "1.1":
-            self._forwarded_host = head.host if head.version == "1.1" else None
-            self._forwarded = forwarding.fields(self._peer, head.host, head.version)
+        if head is not self._forwarded_for:
+            self._forwarded_for = head
+            said = (head.host, head.version, head.claims or () if self._trusted else ())
+            if said != self._forwarded_said:
+                self._forwarded_said = said
+                self._forwarded = forwarding.fields(self._peer, *said)
         return self._forwarded
 
     def asked_by(self, head: RequestHead) -> str:
@@ -285,9 +290,9 @@ class Downstream(asyncio.Protocol):
         head = framing.request_head(method, target, version, headers)
         if head.https and not self._trusted:
             raise _refused(reply.MISDIRECTED)
-        chunked = head.framing is Framing.CHUNKED
+        chunked = head.framing is CHUNKED
         whole = not chunked and not head.length
-        exchange = Exchange(self._plane, self, head, whole=whole)
+        exchange = Exchange(self._plane, self, head, whole)
         self._next.append(exchange)
         if not whole:
             self._receiving = exchange
@@ -329,7 +334,7 @@ class Downstream(asyncio.Protocol):
             and not self._partial
             and not self._deaf
         ):
-            remember_request(data, self._next[0].head, self._plane.known_requests)
+            self._known.remember(data, self._next[0].head)
 
     def _watch_head(self, beginning: bytes, seen: int) -> None:
         """A head that has begun must end, in bounded space and time."""

@@ -30,6 +30,10 @@ class Framing(IntEnum):
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
+# Looked up once: by way of the class each costs 60 ns on the path of a request.
+NONE, LENGTH, CHUNKED, UNTIL_CLOSE = Framing
+
+
 class BadRequest(Exception):
     """The client's message is refused; ``status`` and ``reason`` name the reply."""
 
@@ -72,7 +76,7 @@ class RequestHead:
         self.version = version
         self.host = b""
         self.fields: list[bytes] = []  # name, ": ", value, CRLF, name, ... as they came
-        self.framing = Framing.NONE
+        self.framing = NONE
         self.length = 0
         self.keep_alive = True
         self.expect_continue = False
@@ -83,18 +87,7 @@ class RequestHead:
         self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
         self.has_traceparent = False
-        self.block = b""  # Host and fields as they are sent, once the head is known
-
-    def again(self, method: bytes, target: bytes) -> RequestHead:
-        """Another request with the same fields; only of one without a body."""
-        head = RequestHead(method, target, self.version)
-        head.host = self.host
-        head.fields = self.fields
-        head.claims = self.claims
-        head.has_request_id = self.has_request_id
-        head.has_traceparent = self.has_traceparent
-        head.block = self.block
-        return head
+        self.block = b""  # all of it that comes from the client, once the head is known
 
 
 class ResponseHead:
@@ -116,7 +109,7 @@ class ResponseHead:
         self.status = status
         self.status_line = status_line
         self.fields: list[bytes] = []
-        self.framing = Framing.NONE
+        self.framing = NONE
         self.length = 0
         self.reusable = True  # the instance keeps the connection open after this message
         self.has_date = False
@@ -255,7 +248,7 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
         head.fields = _without(fields, named)
         head.has_request_id &= b"x-request-id" not in named
         head.has_traceparent &= b"traceparent" not in named
-        if upgrade and b"upgrade" in named and version == "1.1" and head.framing is Framing.NONE:
+        if upgrade and b"upgrade" in named and version == "1.1" and head.framing is NONE:
             head.upgrade = _offered(upgrade)
     if method in _BY_HOPS:
         _count_hop(head)
@@ -341,12 +334,12 @@ def _decide_request_framing(head: RequestHead, lengths: list[bytes], codings: li
             raise BadRequest("Transfer-Encoding does not end in one chunked")
         if others:
             raise BadRequest("a transfer coding other than chunked", 501, "coding_not_implemented")
-        head.framing = Framing.CHUNKED
+        head.framing = CHUNKED
     elif lengths:
         head.length = _content_length(lengths, BadRequest)
         # A length of zero is said aloud: a POST without any framing field is
         # answered with 411 by some servers.
-        head.framing = Framing.LENGTH
+        head.framing = LENGTH
 
 
 def _content_length(values: Sequence[bytes], error: type[Exception]) -> int:
@@ -454,18 +447,18 @@ def response_head(
 
     # RFC 9112 §6.3, in its order.
     if request.method == b"HEAD" or status < 200 or status in (204, 304):
-        head.framing = Framing.NONE
+        head.framing = NONE
         # The length a GET would have had; RFC 9110 §8.6: never with 1xx and 204.
         if lengths and status >= 200 and status != 204:
             head.fields += (b"Content-Length: %d\r\n" % head.length,)
     elif codings:
         if version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked":
             raise BadResponse("a transfer coding other than chunked")
-        head.framing = Framing.CHUNKED
+        head.framing = CHUNKED
     elif lengths:
-        head.framing = Framing.LENGTH
+        head.framing = LENGTH
     else:
-        head.framing = Framing.UNTIL_CLOSE
+        head.framing = UNTIL_CLOSE
         head.reusable = False
     return head
 

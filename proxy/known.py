@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-from wakeful.proxy.framing import Framing, RequestHead, ResponseHead
+from wakeful.proxy.framing import LENGTH, NONE, RequestHead, ResponseHead
 
 H = TypeVar("H", RequestHead, ResponseHead)
 
@@ -43,46 +43,65 @@ class KnownHeads(Generic[H]):
             self._heads[key] = head
 
 
-def known_request(data: bytes, known: KnownHeads[RequestHead], longest: int) -> RequestHead | None:
-    """The request that ``data`` is, if it is one whole head with fields seen before."""
-    end = data.find(b"\r\n")
-    seen = known.get(data[end:])
-    if seen is None:
-        return None
-    line = data[:end].split(b" ")
-    if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
-        return None
-    target = line[1]
-    if target[:1] != b"/" or len(target) > longest or target.translate(None, _TARGET_BYTES):
-        return None
-    return seen.again(line[0], target)
+class KnownRequests:
+    """Requests by all their bytes, and by their fields alone."""
 
+    __slots__ = ("_by_fields", "_whole", "get")
 
-def remember_request(data: bytes, head: RequestHead, known: KnownHeads[RequestHead]) -> None:
-    """``data`` was read at once and parsed as ``head``, and as nothing else."""
-    if (
-        data[-4:] == b"\r\n\r\n"
-        and head.method in _METHODS
-        and data.startswith(b"%b %b HTTP/1.1\r\n" % (head.method, head.target))
-        and head.framing is Framing.NONE
-        and head.keep_alive
-        and not head.expect_continue
-        and head.upgrade is None
-    ):
-        head.block = b"Host: %b\r\n%b" % (head.host, b"".join(head.fields))
-        known.put(data[data.find(b"\r\n") :], head)
+    def __init__(self) -> None:
+        self._whole: KnownHeads[RequestHead] = KnownHeads()
+        self._by_fields: KnownHeads[RequestHead] = KnownHeads()
+        self.get: Callable[[bytes], RequestHead | None] = self._whole.get  # by all bytes
+
+    def by_fields(self, data: bytes, longest: int) -> RequestHead | None:
+        """The request that ``data`` is, if it is one whole head with fields seen before."""
+        end = data.find(b"\r\n")
+        seen = self._by_fields.get(data[end:])
+        if seen is None:
+            return None
+        line = data[:end].split(b" ")
+        if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
+            return None
+        target = line[1]
+        if target[:1] != b"/" or len(target) > longest or target.translate(None, _TARGET_BYTES):
+            return None
+        head = RequestHead(line[0], target, seen.version)
+        head.host = seen.host
+        head.fields = seen.fields
+        head.claims = seen.claims
+        head.has_request_id = seen.has_request_id
+        head.has_traceparent = seen.has_traceparent
+        head.block = data[:end] + seen.block[seen.block.find(b"\r\n") :]
+        self._whole.put(data, head)
+        return head
+
+    def remember(self, data: bytes, head: RequestHead) -> None:
+        """``data`` was read at once and parsed as ``head``, and as nothing else."""
+        line = b"%b %b HTTP/1.1" % (head.method, head.target)
+        if (
+            data[-4:] == b"\r\n\r\n"
+            and head.method in _METHODS
+            and data.startswith(line + b"\r\n")
+            and head.framing is NONE
+            and head.keep_alive
+            and not head.expect_continue
+            and head.upgrade is None
+        ):
+            head.block = b"%b\r\nHost: %b\r\n%b" % (line, head.host, b"".join(head.fields))
+            self._whole.put(data, head)
+            self._by_fields.put(data[len(line) :], head)
 
 
 def remember_response(data: bytes, head: ResponseHead, known: KnownHeads[ResponseHead]) -> None:
     """``data`` begins with the head that was parsed as ``head``."""
     if (
         data.startswith(b"HTTP/1.1 ")  # not the empty lines that a parser may skip before it
-        and head.framing is Framing.LENGTH
+        and head.framing is LENGTH
         and head.reusable
         and head.has_date
     ):
         end = data.find(b"\r\n\r\n") + 4
-        head.block = b"%b%bContent-Length: %d\r\n" % (
+        head.block = b"%b%bContent-Length: %d\r\n\r\n" % (
             head.status_line,
             b"".join(head.fields),
             head.length,

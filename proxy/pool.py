@@ -63,7 +63,8 @@ class Pool:
         """An idle connection that is still open, as far as is known here."""
         while self._idle:
             upstream = self._idle.pop()
-            if not upstream.closing:
+            transport = upstream.transport
+            if transport is not None and not transport.is_closing():
                 return upstream
         return None
 

@@ -14,8 +14,8 @@ from wakeful.config.model import HostPort, Network, Revision
 from wakeful.events import Backends, Endpoint, Sample
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.downstream import Downstream
-from wakeful.proxy.framing import RequestHead, ResponseHead
-from wakeful.proxy.known import KnownHeads
+from wakeful.proxy.framing import ResponseHead
+from wakeful.proxy.known import KnownHeads, KnownRequests
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.reply import DateField
 from wakeful.proxy.router import Route, RouteTable
@@ -94,7 +94,7 @@ class DataPlane:
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
         self.identities = Identities()
-        self.known_requests: KnownHeads[RequestHead] = KnownHeads()
+        self.known_requests = KnownRequests()
         self.known_responses: KnownHeads[ResponseHead] = KnownHeads()
         self.randrange = random.randrange
         self._signals = signals

@@ -76,10 +76,10 @@ class Counters:
 
     def count(self, method: bytes, status: int, seconds: float, received: int, sent: int) -> None:
         """One request that is over."""
-        key = (method if method in _KNOWN_METHODS else b"_OTHER", status)
-        histogram = self.durations.get(key)
+        histogram = self.durations.get((method, status))
         if histogram is None:
-            histogram = self.durations[key] = Histogram()
+            key = (method if method in _KNOWN_METHODS else b"_OTHER", status)
+            histogram = self.durations.setdefault(key, Histogram())
         histogram.observe(seconds)
         self.received += received
         self.sent += sent

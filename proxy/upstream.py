@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from wakeful.proxy import grammar
 from wakeful.proxy.chunked import ChunkedReader
-from wakeful.proxy.framing import Framing, Headers, ResponseHead
+from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Headers, ResponseHead
 from wakeful.proxy.grammar import Malformed
 from wakeful.proxy.kernel import closed_unread
 from wakeful.proxy.known import KnownHeads, remember_response
@@ -101,11 +101,6 @@ class Upstream(asyncio.Protocol):
         assert self.transport is not None
         return self.transport
 
-    @property
-    def closing(self) -> bool:
-        """Ended already, though ``connection_lost`` is still to come."""
-        return self.transport is None or self.transport.is_closing()
-
     def close(self) -> None:
         if self.transport is not None:
             self.transport.close()
@@ -124,11 +119,20 @@ class Upstream(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             self.abort()  # bytes that nobody asked for: what follows cannot be trusted
-        elif self._head is None:
-            self._heard = True
-            self._read_head(exchange, data)
-        else:
+        elif self._head is not None:
             self._read_body(exchange, self._head, data)
+        else:
+            self._heard = True
+            end = data.find(b"\r\n\r\n") + 4
+            known = self._known.get(data[:end]) if self._memorable else None
+            if known is None:
+                self._read_head(exchange, data)
+            elif len(data) - end == known.length:
+                exchange.response_whole(known, data[end:])
+            else:
+                self._memorable = False
+                exchange.response_known(known)
+                self._begin_body(exchange, known, data[end:])
 
     def eof_received(self) -> None:
         sock = self.transport.get_extra_info("socket") if self.transport else None
@@ -155,15 +159,6 @@ class Upstream(asyncio.Protocol):
 
     def _read_head(self, exchange: Answered, data: bytes) -> None:
         memorable, self._memorable = self._memorable, False
-        if memorable and (end := data.find(b"\r\n\r\n") + 4) > 3:
-            known = self._known.get(data[:end])
-            if known is not None:
-                if len(data) - end == known.length:
-                    exchange.response_whole(known, data[end:])
-                else:
-                    exchange.response_known(known)
-                    self._begin_body(exchange, known, data[end:])
-                return
         seen = len(self._partial)
         rest = self._partial + data if seen else data
         while True:
@@ -200,15 +195,11 @@ class Upstream(asyncio.Protocol):
 
     def _begin_body(self, exchange: Answered, head: ResponseHead, data: bytes) -> None:
         self._head = head
-        self._left = head.length if head.framing is Framing.LENGTH else 0
+        self._left = head.length if head.framing is LENGTH else 0
         self._chunks = None
-        if head.framing is Framing.CHUNKED:
+        if head.framing is CHUNKED:
             self._chunks = ChunkedReader(_MAX_TRAILERS, _MAX_TRAILER_FIELDS)
-        if (
-            data
-            or head.framing is Framing.NONE
-            or (head.framing is Framing.LENGTH and not self._left)
-        ):
+        if data or head.framing is NONE or (head.framing is LENGTH and not self._left):
             self._read_body(exchange, head, data)
         else:
             exchange.response_flush()  # the client need not wait for the body
@@ -223,7 +214,7 @@ class Upstream(asyncio.Protocol):
                 exchange.upstream_broken(str(error))
                 return
             trailers = self._chunks.trailers
-        elif head.framing is Framing.UNTIL_CLOSE:
+        elif head.framing is UNTIL_CLOSE:
             rest = None
         else:
             rest = data[self._left :] if len(data) >= self._left else None

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wakeful.proxy.framing import Framing, RequestHead, ResponseHead
+from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, RequestHead, ResponseHead
 
 
 def request(head: RequestHead, identity: bytes, forwarded: bytes) -> list[bytes]:
     """For an instance. ``identity`` is 48 hex digits, needed where the client gave no
     request id or no traceparent; ``forwarded`` ends the head."""
-    lines = [head.method, b" ", head.target, b" HTTP/1.1\r\n"]
     if head.block:
-        lines.append(head.block)
+        lines = [head.block]
     else:
-        lines += (b"Host: ", head.host, b"\r\n")
+        lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
         lines += head.fields
-        if head.framing is Framing.LENGTH:
+        if head.framing is LENGTH:
             lines.append(b"Content-Length: %d\r\n" % head.length)
-        elif head.framing is Framing.CHUNKED:
+        elif head.framing is CHUNKED:
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if head.expect_continue:
             lines.append(b"Expect: 100-continue\r\n")
@@ -38,12 +37,14 @@ def response(
 ) -> list[bytes]:
     """For a client that speaks HTTP/``version``."""
     if head.block:
-        lines = [head.block]
+        if keep_alive and version == "1.1":
+            return [head.block]
+        lines = [head.block[:-2]]
     else:
         lines = [head.status_line, *head.fields]
-        if head.framing is Framing.LENGTH:
+        if head.framing is LENGTH:
             lines.append(b"Content-Length: %d\r\n" % head.length)
-        elif head.framing is not Framing.NONE and version == "1.1":
+        elif head.framing is not NONE and version == "1.1":
             lines.append(b"Transfer-Encoding: chunked\r\n")
         if not head.has_date:
             lines.append(b"Date: %b\r\n" % date())
