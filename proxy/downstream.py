@@ -248,12 +248,13 @@ class Downstream(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         """Take messages apart as far as they are here."""
+        at, end = 0, len(data)
         try:
-            while data and self._raw is None and not self._deaf and not self._closing:
+            while at < end and self._raw is None and not self._deaf and not self._closing:
                 if self._receiving is None:
-                    data = self._feed_head(data)
+                    at = self._feed_head(data, at)
                 else:
-                    data = self._feed_body(self._receiving, data)
+                    at = self._feed_body(self._receiving, data, at)
         except TrailersTooLarge:
             self._break_off(reply.HEAD_TOO_LARGE)
         except Malformed as error:
@@ -261,30 +262,32 @@ class Downstream(asyncio.Protocol):
         except BadRequest as error:
             self._break_off(reply.bad_request(str(error), error.status, error.reason))
         else:
-            if data and self._raw is not None:
-                self._raw += data
+            if self._raw is not None:
+                self._raw += data[at:]
 
-    def _feed_head(self, data: bytes) -> bytes:
-        """What of ``data`` is behind the head that ends in it."""
-        seen = len(self._partial)
-        if seen:
-            data = self._partial + data
-        while data[:2] == b"\r\n":
-            data, seen = data[2:], 0
+    def _feed_head(self, data: bytes, at: int) -> int:
+        """Read on from ``at``; where the head ends, or ``data`` does."""
+        before = len(self._partial)
+        if before:
+            data, at = self._partial + data, 0
+        seen = before
+        while data.startswith(b"\r\n", at):
+            at, seen = at + 2, 0
             self._empty_lines += 1
             if self._empty_lines > _MOST_EMPTY_LINES:
                 raise Malformed("nothing but empty lines")
-        self._asks_head = data[:5] == b"HEAD "
-        end = data.find(b"\r\n\r\n", max(seen - 3, 0)) + 4
+        self._asks_head = data.startswith(b"HEAD ", at)
+        end = data.find(b"\r\n\r\n", at + max(seen - 3, 0)) + 4
         if end < 4:
-            self._partial = data
-            if data and data != b"\r":
-                self._watch_head(data, seen)
-            return b""
+            self._partial = beginning = data[at:]
+            if beginning and beginning != b"\r":
+                self._watch_head(beginning, seen)
+            return len(data) - before
         self._partial = b""
         self._empty_lines = 0
-        self._bound_head(data[:end])
-        method, target, version, headers = grammar.request(data[:end])
+        whole_head = data[at:end]
+        self._bound_head(whole_head)
+        method, target, version, headers = grammar.request(whole_head)
         if len(headers) > self._plane.limits.fields:
             raise _refused(reply.HEAD_TOO_LARGE)
         head = framing.request_head(method, target, version, headers)
@@ -302,28 +305,27 @@ class Downstream(asyncio.Protocol):
                 self._chunks = ChunkedReader(limits.head, limits.fields)
         elif head.upgrade is not None:
             self._raw = bytearray()
-        return data[end:]
+        return end - before
 
-    def _feed_body(self, exchange: Exchange, data: bytes) -> bytes:
-        """What of ``data`` is behind the body that is being received."""
+    def _feed_body(self, exchange: Exchange, data: bytes, at: int) -> int:
+        """Read on from ``at``; where the body ends, or ``data`` does."""
         chunks = self._chunks
         if chunks is not None:
-            body, rest = chunks.feed(data)
+            body, rest = chunks.feed(data[at:])
             if body:
                 exchange.request_body(body)
             if rest is None:
-                return b""
+                return len(data)
             self._receiving = self._chunks = None
             exchange.request_end(chunks.trailers)
-            return rest
-        body = data[: self._left]
-        rest = data[len(body) :]
+            return len(data) - len(rest)
+        body = data[at : at + self._left]
         self._left -= len(body)
         exchange.request_body(body)
         if not self._left:
             self._receiving = None
             exchange.request_end([])
-        return rest
+        return at + len(body)
 
     def _remember(self, data: bytes) -> None:
         """One read that was one request, whole and plain: its fields need no second look."""
