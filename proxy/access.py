@@ -8,8 +8,9 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wakeful.config.model import AccessLog as Settings
 from wakeful.config.model import AccessLogFormat
@@ -18,6 +19,7 @@ from wakeful.proxy.reply import Reply
 if TYPE_CHECKING:
     from wakeful.proxy.downstream import Downstream
     from wakeful.proxy.exchange import Exchange
+    from wakeful.proxy.framing import RequestHead
     from wakeful.proxy.throttler import Slot, Throttler
 
 _FLUSH_SECONDS = 0.2
@@ -32,6 +34,11 @@ class AccessLog:
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self._format = settings.format
+        self._note = _NOTES[settings.format]
+        self._second = 0
+        self._shown = ""  # the second, as the common formats write it
+        self._millisecond = 0
+        self._begun = ""  # the millisecond, as JSON shows it
         self._writer = _Writer(settings.file)
         self._loop = loop
         self._lines: list[str] = []
@@ -45,15 +52,17 @@ class AccessLog:
     def record(
         self, exchange: Exchange, throttler: Throttler | None, slot: Slot | None, now: float
     ) -> None:
+        head = exchange.head
+        note = head.note
+        if not note:
+            note = head.note = self._note(head)
         if self._format is AccessLogFormat.JSON:
-            self._append(_json(exchange, throttler, slot, now))
+            self._append(self._json(exchange, note, throttler, slot, now))
         else:
-            line = _common(exchange)
-            if self._format is AccessLogFormat.COMBINED:
-                referer = _escape(_field(exchange, b"referer") or "-")
-                agent = _escape(_field(exchange, b"user-agent") or "-")
-                line += f' "{referer}" "{agent}"'
-            self._append(line)
+            self._append(
+                f"{exchange.downstream.asked_by(head)} - - [{self._date()}] "
+                + note % (exchange.status, exchange.sent)
+            )
 
     def refusal(self, client: Downstream, answer: Reply) -> None:
         """A message that never became a request."""
@@ -64,7 +73,7 @@ class AccessLog:
             )
         else:
             tail = ' "-" "-"' if self._format is AccessLogFormat.COMBINED else ""
-            self._append(f'{client.client} - - [{_clf_time()}] "-" {answer.status} 0{tail}')
+            self._append(f'{client.client} - - [{self._date()}] "-" {answer.status} 0{tail}')
 
     def reopen(self) -> None:
         """Follow a log rotation: write to the path anew."""
@@ -76,6 +85,51 @@ class AccessLog:
             self._flushing.cancel()
         self._flush()
         self._writer.close()
+
+    def _json(
+        self,
+        exchange: Exchange,
+        note: str,
+        throttler: Throttler | None,
+        slot: Slot | None,
+        now: float,
+    ) -> str:
+        took = now - exchange.started
+        millisecond = int((time.time() - took) * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._begun = "%.3f" % (millisecond / 1000)
+        place = ""
+        if slot is not None and slot.note:
+            place = slot.note
+        elif throttler is not None:
+            place = f',"service":"{throttler.service}","revision":"{throttler.name}"'
+            if slot is not None:
+                place += f',"instance":"{slot.endpoint.instance}","queue_ms":'
+                slot.note = place
+        if slot is not None:
+            waited = exchange.admitted_at - exchange.started
+            place += f"{waited * 1000:.3f}" if waited else "0.000"
+        if exchange.cold:
+            place += ',"cold_start":true'
+        if exchange.reason:
+            place += f',"reason":"{exchange.reason}"'
+        ident = exchange.request_id
+        if ident:
+            place += f',"request_id":"{ident.decode("ascii")}"'
+        # One piece of formatting for the most of it: it is most of what a line costs.
+        return (
+            f'{{"ts":{self._begun},"status":{exchange.status},{note},'
+            f'"client_ip":"{exchange.downstream.asked_by(exchange.head)}","duration":{took:.6f},'
+            f'"size":{exchange.sent},"bytes_read":{exchange.received}{place}}}'
+        )
+
+    def _date(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._shown = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second))
+        return self._shown
 
     def _append(self, line: str) -> None:
         self._lines.append(line)
@@ -143,44 +197,41 @@ class _Writer:
             os.close(self._fd)
 
 
-def _json(exchange: Exchange, throttler: Throttler | None, slot: Slot | None, now: float) -> str:
-    head = exchange.head
-    took = now - exchange.started
-    line = (
-        f'{{"ts":{time.time() - took:.3f},"status":{exchange.status},'
+# What a log says of a head. It is said once: heads are shared by the requests that repeat them.
+
+
+def _json_note(head: RequestHead) -> str:
+    note = (
         f'"method":{_text(head.method)},"host":{_text(head.host)},"uri":{_text(head.target)},'
-        f'"proto":"HTTP/{head.version}","client_ip":"{exchange.downstream.asked_by(head)}",'
-        f'"duration":{took:.6f},"size":{exchange.sent},"bytes_read":{exchange.received}'
+        f'"proto":"HTTP/{head.version}"'
     )
-    if throttler is not None:
-        line += f',"service":"{throttler.service}","revision":"{throttler.name}"'
-    if slot is not None:
-        waited = exchange.admitted_at - exchange.started
-        line += f',"instance":"{slot.endpoint.instance}","queue_ms":{waited * 1000:.3f}'
-    if exchange.cold:
-        line += ',"cold_start":true'
-    if exchange.reason:
-        line += f',"reason":"{exchange.reason}"'
-    ident = exchange.request_id.decode("ascii") or _field(exchange, b"x-request-id")
-    if ident:
-        line += f',"request_id":{quote(ident)}'
-    agent = _field(exchange, b"user-agent")
-    if agent:
-        line += f',"user_agent":{quote(agent)}'
-    return line + "}"
+    for key, name in (("request_id", b"x-request-id"), ("user_agent", b"user-agent")):
+        if value := _field(head, name):
+            note += f',"{key}":{quote(value)}'
+    return note
 
 
-def _common(exchange: Exchange) -> str:
-    head = exchange.head
+def _common_note(head: RequestHead) -> str:
+    """A format for status and size."""
     request = f"{head.method.decode('latin-1')} {head.target.decode('latin-1')}"
-    return (
-        f"{exchange.downstream.asked_by(head)} - - [{_clf_time()}] "
-        f'"{_escape(request)} HTTP/{head.version}" {exchange.status} {exchange.sent}'
-    )
+    return f'"{_escape(request)} HTTP/{head.version}"'.replace("%", "%%") + " %d %d"
 
 
-def _field(exchange: Exchange, name: bytes) -> str:
-    fields = exchange.head.fields
+def _combined_note(head: RequestHead) -> str:
+    referer = _escape(_field(head, b"referer") or "-")
+    agent = _escape(_field(head, b"user-agent") or "-")
+    return _common_note(head) + f' "{referer}" "{agent}"'.replace("%", "%%")
+
+
+_NOTES: Final[Mapping[AccessLogFormat, Callable[[RequestHead], str]]] = {
+    AccessLogFormat.JSON: _json_note,
+    AccessLogFormat.COMMON: _common_note,
+    AccessLogFormat.COMBINED: _combined_note,
+}
+
+
+def _field(head: RequestHead, name: bytes) -> str:
+    fields = head.fields
     for at in range(0, len(fields), 4):
         if fields[at].lower() == name:
             return fields[at + 2].decode("latin-1")
@@ -199,7 +250,3 @@ def _escape(text: str) -> str:
         c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\x{ord(c):02x}"
         for c in text
     )
-
-
-def _clf_time() -> str:
-    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())

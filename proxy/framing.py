@@ -65,6 +65,7 @@ class RequestHead:
         "length",
         "method",
         "nominated",
+        "note",
         "target",
         "upgrade",
         "version",
@@ -87,6 +88,7 @@ class RequestHead:
         self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
         self.has_traceparent = False
+        self.note = ""  # what the access log says of it, once it was said
         self.block = b""  # all of it that comes from the client, once the head is known
 
 

@@ -28,13 +28,14 @@ _KNOWN_METHODS = frozenset(
 class Slot:
     """One instance as the proxy sees it: what is in it, and the connections to it."""
 
-    __slots__ = ("active", "endpoint", "pool", "retired")
+    __slots__ = ("active", "endpoint", "note", "pool", "retired")
 
     def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
         self.endpoint = endpoint
         self.pool = pool
         self.active = 0
         self.retired = False  # out of balancing; finishes what it has
+        self.note = ""  # what the access log says of it, once it was said
 
 
 class Refused(Exception):
