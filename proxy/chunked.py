@@ -11,8 +11,8 @@ import re
 from typing import Final
 
 from wakeful.proxy import grammar
-from wakeful.proxy.framing import Headers
 from wakeful.proxy.grammar import Malformed
+from wakeful.proxy.headers import Headers
 
 # RFC 9112 §7.1.1; a quoted string holds no line end. The blanks are its BWS.
 _EXTENSION: Final = (

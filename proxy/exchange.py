@@ -12,7 +12,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from wakeful.proxy import framing, reply, wire_form
-from wakeful.proxy.framing import CHUNKED, LENGTH, UNTIL_CLOSE, Headers, RequestHead, ResponseHead
+from wakeful.proxy.framing import CHUNKED, LENGTH, UNTIL_CLOSE, RequestHead, ResponseHead
+from wakeful.proxy.headers import Headers, trailer_fields
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.throttler import Refused, Slot, Throttler
 from wakeful.proxy.traffic import choose
@@ -162,7 +163,7 @@ class Exchange:
     def request_end(self, trailers: Headers) -> None:
         self._request_done = True
         if self.head.framing is CHUNKED:
-            self._send(b"0\r\n%b\r\n" % framing.trailer_fields(trailers, self.head.nominated), 0)
+            self._send(b"0\r\n%b\r\n" % trailer_fields(trailers, self.head.nominated), 0)
 
     def request_broken(self, answer: Reply) -> None:
         """The rest of the body makes no sense: the instance must not take it for whole."""
@@ -286,7 +287,7 @@ class Exchange:
         framed = self._response.framing in (CHUNKED, UNTIL_CLOSE)
         if framed and not self._close_framed:
             dropped = self._response.nominated
-            self._out += (b"0\r\n", framing.trailer_fields(trailers, dropped), b"\r\n")
+            self._out += (b"0\r\n", trailer_fields(trailers, dropped), b"\r\n")
 
     def response_flush(self) -> None:
         """One read from the instance is parsed: one write to the client."""

@@ -12,10 +12,19 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 from ipaddress import IPv6Address
-from itertools import product
 from typing import Final
 
-Headers = list[tuple[bytes, bytes]]
+from wakeful.proxy.headers import (
+    CLAIMS,
+    CONNECTION,
+    NOTHING,
+    REQUEST_SPECIAL,
+    RESPONSE_SPECIAL,
+    Headers,
+    elements,
+    nominated,
+    without,
+)
 
 
 class Framing(IntEnum):
@@ -25,9 +34,6 @@ class Framing(IntEnum):
     LENGTH = 1
     CHUNKED = 2
     UNTIL_CLOSE = 3  # responses only
-
-
-_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 # Looked up once: by way of the class each costs 60 ns on the path of a request.
@@ -83,7 +89,7 @@ class RequestHead:
         self.expect_continue = False
         self.upgrade: bytes | None = None  # the Upgrade value of a request that may become a tunnel
         self.claims: Headers | None = None  # lower-case names; kept apart from the fields
-        self.nominated = _NOTHING  # names of fields that are about this connection only
+        self.nominated = NOTHING  # names of fields that are about this connection only
         self.https = False  # the target is an https URI
         self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
@@ -115,79 +121,9 @@ class ResponseHead:
         self.length = 0
         self.reusable = True  # the instance keeps the connection open after this message
         self.has_date = False
-        self.nominated = _NOTHING
+        self.nominated = NOTHING
         self.block = b""  # all of it but Connection, once the head is known
 
-
-# Fields that are about this connection only, or that this proxy writes itself.
-# RFC 9110 §7.6.1; Proxy-Connection and Keep-Alive are its named relics.
-_CONNECTION: Final = b"connection"
-_HOP_BY_HOP: Final = frozenset(
-    (b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", _CONNECTION)
-)
-# What a client or a proxy before us says of who asked; see ``forwarding``.
-CLAIMS: Final = frozenset(
-    (
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-proto",
-        b"x-real-ip",
-    )
-)
-# To a CGI or WSGI program X_Forwarded_For is the same as X-Forwarded-For.
-_DISGUISED_CLAIMS: Final = frozenset(
-    b"".join(marks)
-    for name in CLAIMS
-    for marks in product(*((b"-", b"_") if byte == 0x2D else (b"%c" % byte,) for byte in name))
-)
-_REQUEST_SPECIAL: Final = (
-    _HOP_BY_HOP
-    | _DISGUISED_CLAIMS
-    | frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent"))
-)
-_RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
-
-# A trailer must not change how its message is framed, routed, authorised, or
-# what it asks and says as a whole (RFC 9110 §6.5.1).
-FORBIDDEN_TRAILERS: Final = (
-    _HOP_BY_HOP
-    | CLAIMS
-    | frozenset(
-        (
-            b"age",
-            b"authorization",
-            b"cache-control",
-            b"content-encoding",
-            b"content-length",
-            b"content-range",
-            b"content-type",
-            b"cookie",
-            b"date",
-            b"expect",
-            b"expires",
-            b"host",
-            b"if-match",
-            b"if-modified-since",
-            b"if-none-match",
-            b"if-range",
-            b"if-unmodified-since",
-            b"location",
-            b"max-forwards",
-            b"pragma",
-            b"proxy-authenticate",
-            b"proxy-authorization",
-            b"range",
-            b"retry-after",
-            b"set-cookie",
-            b"trailer",
-            b"vary",
-            b"warning",
-            b"www-authenticate",
-        )
-    )
-)
 
 # RFC 3986 §3.2.2 and a port, less the comma: a list is how two hosts look like one.
 _HOST: Final = re.compile(
@@ -210,7 +146,7 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
     options: list[bytes] = []
     upgrade: list[bytes] = []
     claims: Headers = []
-    special = _REQUEST_SPECIAL
+    special = REQUEST_SPECIAL
 
     for name, value in headers:
         lower = name.lower()
@@ -222,7 +158,7 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
             lengths.append(value)
         elif lower == b"transfer-encoding":
             codings.append(value)
-        elif lower == _CONNECTION:
+        elif lower == CONNECTION:
             options.append(value)
         elif lower == b"upgrade":
             upgrade.append(value)
@@ -243,11 +179,11 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
     _decide_request_framing(head, lengths, codings)
     if claims:
         head.claims = claims
-    named = _nominated(options) if options else _NOTHING
+    named = nominated(options) if options else NOTHING
     head.keep_alive = b"close" not in named and (version == "1.1" or b"keep-alive" in named)
     if named:
         head.nominated = named
-        head.fields = _without(fields, named)
+        head.fields = without(fields, named)
         head.has_request_id &= b"x-request-id" not in named
         head.has_traceparent &= b"traceparent" not in named
         if upgrade and b"upgrade" in named and version == "1.1" and head.framing is NONE:
@@ -263,14 +199,14 @@ def _offered(upgrade: list[bytes]) -> bytes | None:
     Not HTTP/2, and not TLS: neither is spoken here, and ignoring the field is
     the answer that RFC 9110 §7.8 provides for.
     """
-    names = [name for name in _elements(upgrade) if not name.lower().startswith((b"h2", b"tls"))]
+    names = [name for name in elements(upgrade) if not name.lower().startswith((b"h2", b"tls"))]
     return b", ".join(names) or None
 
 
 def was_offered(offered: bytes, chosen: list[bytes]) -> bool:
     """Whether an instance switches to what it may, and to anything at all."""
-    names = {name.lower() for name in _elements(chosen)}
-    return bool(names) and names <= {name.lower() for name in _elements([offered])}
+    names = {name.lower() for name in elements(chosen)}
+    return bool(names) and names <= {name.lower() for name in elements([offered])}
 
 
 def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
@@ -331,7 +267,7 @@ def _decide_request_framing(head: RequestHead, lengths: list[bytes], codings: li
             raise BadRequest("both Content-Length and Transfer-Encoding")
         if head.version != "1.1":
             raise BadRequest("Transfer-Encoding in an HTTP/1.0 request")
-        *others, last = [name.lower() for name in _elements(codings)] or [b""]
+        *others, last = [name.lower() for name in elements(codings)] or [b""]
         if last != b"chunked" or b"chunked" in others:
             raise BadRequest("Transfer-Encoding does not end in one chunked")
         if others:
@@ -354,21 +290,6 @@ def _content_length(values: Sequence[bytes], error: type[Exception]) -> int:
     return length
 
 
-def _nominated(options: list[bytes]) -> frozenset[bytes]:
-    """The options of all Connection fields, lower-cased (RFC 9110 §7.6.1)."""
-    if len(options) == 1:
-        usual = _USUAL_OPTIONS.get(options[0])
-        if usual is not None:
-            return usual
-    return frozenset(option.lower() for option in _elements(options))
-
-
-def _elements(values: list[bytes]) -> list[bytes]:
-    """The elements of a list over all its fields, without the empty ones (RFC 9110 §5.6.1)."""
-    parts = (part.strip(b" \t") for value in values for part in value.split(b","))
-    return [part for part in parts if part]
-
-
 def _count_hop(head: RequestHead) -> None:
     """RFC 9110 §7.6.2: one hop less is left, and at none the request goes no further."""
     fields = head.fields
@@ -381,25 +302,6 @@ def _count_hop(head: RequestHead) -> None:
 
 # Methods that Max-Forwards is for.
 _BY_HOPS: Final = frozenset((b"OPTIONS", b"TRACE"))
-_USUAL_OPTIONS: Final = {
-    b"keep-alive": frozenset((b"keep-alive",)),
-    b"Keep-Alive": frozenset((b"keep-alive",)),
-    b"close": frozenset((b"close",)),
-    b"Upgrade": frozenset((b"upgrade",)),
-}
-# Names no field but the connection's own.
-_HARMLESS_OPTIONS: Final = frozenset(_USUAL_OPTIONS.values())
-
-
-def _without(fields: list[bytes], named: frozenset[bytes]) -> list[bytes]:
-    """``fields`` less those that a Connection field nominated."""
-    if named in _HARMLESS_OPTIONS:
-        return fields
-    kept: list[bytes] = []
-    for at in range(0, len(fields), 4):
-        if fields[at].lower() not in named:
-            kept += fields[at : at + 4]
-    return kept
 
 
 def response_head(
@@ -416,7 +318,7 @@ def response_head(
     codings: list[bytes] = []
     options: list[bytes] = []
     upgrade: list[bytes] = []
-    special = _RESPONSE_SPECIAL
+    special = RESPONSE_SPECIAL
 
     for name, value in headers:
         lower = name.lower()
@@ -429,14 +331,14 @@ def response_head(
             fields += (name, b": ", value, b"\r\n")
         elif lower == b"transfer-encoding":
             codings.append(value)
-        elif lower == _CONNECTION:
+        elif lower == CONNECTION:
             options.append(value)
         elif lower == b"upgrade":
             upgrade.append(value)
 
     if options:
-        head.nominated = _nominated(options)
-        head.fields = _without(fields, head.nominated)
+        head.nominated = nominated(options)
+        head.fields = without(fields, head.nominated)
     if upgrade and status == 426:  # RFC 9110 §15.5.22: the answer must say what is required
         head.fields += (b"Connection: Upgrade\r\nUpgrade: %b\r\n" % b", ".join(upgrade),)
     if codings and lengths:
@@ -463,12 +365,3 @@ def response_head(
         head.framing = UNTIL_CLOSE
         head.reusable = False
     return head
-
-
-def trailer_fields(trailers: Headers, nominated: frozenset[bytes]) -> bytes:
-    """The trailers that may travel on, as they stand before the last CRLF."""
-    return b"".join(
-        b"%b: %b\r\n" % (name, value)
-        for name, value in trailers
-        if (lower := name.lower()) not in FORBIDDEN_TRAILERS and lower not in nominated
-    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from wakeful.proxy.framing import Headers
+from wakeful.proxy.headers import Headers
 
 # RFC 9110 §5.6.2 and §5.5: a token, and the bytes of a field's value. No
 # control character but the tab is one, so there is no folding and no splitting.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from wakeful.proxy import grammar
 from wakeful.proxy.chunked import ChunkedReader
-from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, Headers, ResponseHead
+from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, ResponseHead
 from wakeful.proxy.grammar import Malformed
+from wakeful.proxy.headers import Headers
 from wakeful.proxy.kernel import closed_unread
 from wakeful.proxy.known import KnownHeads, remember_response
 

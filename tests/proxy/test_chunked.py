@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wakeful.proxy.chunked import ChunkedReader
-from wakeful.proxy.framing import Headers
 from wakeful.proxy.grammar import Malformed
+from wakeful.proxy.headers import Headers
 
 
 def read(*pieces: bytes, limit: int = 1000) -> tuple[bytes, bytes | None, Headers]:

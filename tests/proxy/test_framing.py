@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 
 from wakeful.proxy import wire_form
 from wakeful.proxy.framing import (
-    FORBIDDEN_TRAILERS,
     BadRequest,
     BadResponse,
     Framing,
-    Headers,
     RequestHead,
     ResponseHead,
     request_head,
     response_head,
-    trailer_fields,
 )
+from wakeful.proxy.headers import FORBIDDEN_TRAILERS, Headers, trailer_fields
 
 HOST = (b"Host", b"a.test")
 
