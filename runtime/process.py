@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from wakeful.config.model import Revision
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.environment import command, environment
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+from wakeful.runtime.ports import Ports
 from wakeful.runtime.process_exit import ExitWatch
 from wakeful.runtime.process_record import Record, Records, birth
 
@@ -69,7 +69,7 @@ class ProcessDriver:
         self._pool: ThreadPoolExecutor | None = None
         self._exited: Callable[[Exit], None] = lambda _: None
         self._processes: dict[InstanceId, _Process] = {}  # until stopped
-        self._ports: set[int] = set()  # promised or in use
+        self._ports = Ports(HOST)
         self._starting: set[InstanceId] = set()
         self._discards: dict[InstanceId, asyncio.Task[None]] = {}  # of cancelled starts
         self._trimming: asyncio.TimerHandle | None = None
@@ -86,7 +86,7 @@ class ProcessDriver:
     async def start(self, revision: Revision, instance: InstanceId) -> Address:
         if not revision.template.command:
             raise DriverError(f"{revision.service} has no command, and no engine runs its image")
-        port = self._reserve_port()
+        port = self._ports.promise()
         record = Record(self._owner, instance, revision.service, revision.name, port)
         self._starting.add(instance)
         spawning = asyncio.ensure_future(self._in_thread(self._spawn, revision, record))
@@ -97,7 +97,7 @@ class ProcessDriver:
             raise
         except DriverError:
             self._starting.discard(instance)
-            self._ports.discard(port)
+            self._ports.release(port)
             raise
         self._watch(record)
         return Address(HOST, port)
@@ -112,7 +112,7 @@ class ProcessDriver:
         await self._in_thread(self._records.remove, instance)
         if process is not None:
             self._processes.pop(instance, None)
-            self._ports.discard(process.record.port)
+            self._ports.release(process.record.port)
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         return await self._in_thread(_tail, self._records.log(instance), lines)
@@ -139,16 +139,6 @@ class ProcessDriver:
             self._pool.shutdown()
 
     # Starting
-
-    def _reserve_port(self) -> int:
-        """A port that nobody has now; whoever takes it first makes the instance exit."""
-        while True:
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                probe.bind((HOST, 0))
-                port: int = probe.getsockname()[1]
-            if port not in self._ports:
-                self._ports.add(port)
-                return port
 
     def _spawn(self, revision: Revision, record: Record) -> Record:
         """In a thread: the process and its record, or neither."""
@@ -183,7 +173,7 @@ class ProcessDriver:
                 await self.stop(record.instance, 0)
         finally:
             self._starting.discard(record.instance)
-            self._ports.discard(record.port)
+            self._ports.release(record.port)
             del self._discards[record.instance]
 
     # Watching
@@ -194,7 +184,7 @@ class ProcessDriver:
         process.watch = ExitWatch(process.pid, lambda: self._ended(process))
         self._processes[record.instance] = process
         self._starting.discard(record.instance)
-        self._ports.add(record.port)
+        self._ports.hold(record.port)
         if self._trimming is None:
             self._trim_later()
         return process
