@@ -157,6 +157,10 @@ class Downstream(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
+    def write_pieces(self, pieces: list[bytes]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(pieces)
+
     def hold_reading(self, held: bool) -> None:
         """Whether the instance is slower than the client."""
         self._held = held
@@ -285,10 +289,12 @@ class Downstream(asyncio.Protocol):
             return len(data) - before
         self._partial = b""
         self._empty_lines = 0
+        limits = self._plane.limits
         whole_head = data[at:end]
-        self._bound_head(whole_head)
+        if end - at > limits.target:
+            self._bound_head(whole_head)
         method, target, version, headers = grammar.request(whole_head)
-        if len(headers) > self._plane.limits.fields:
+        if len(headers) > limits.fields:
             raise _refused(reply.HEAD_TOO_LARGE)
         head = framing.request_head(method, target, version, headers)
         if head.https and not self._trusted:
@@ -301,7 +307,6 @@ class Downstream(asyncio.Protocol):
             self._receiving = exchange
             self._left = head.length
             if chunked:
-                limits = self._plane.limits
                 self._chunks = ChunkedReader(limits.head, limits.fields)
         elif head.upgrade is not None:
             self._raw = bytearray()
@@ -340,7 +345,8 @@ class Downstream(asyncio.Protocol):
 
     def _watch_head(self, beginning: bytes, seen: int) -> None:
         """A head that has begun must end, in bounded space and time."""
-        self._bound_head(beginning)
+        if len(beginning) > self._plane.limits.target:
+            self._bound_head(beginning)
         if grammar.hopeless(beginning, seen):
             raise Malformed("not a request in HTTP/1.1")
         if self._current is None and not self._next:
@@ -350,7 +356,7 @@ class Downstream(asyncio.Protocol):
 
     def _bound_head(self, head: bytes) -> None:
         limits = self._plane.limits
-        if len(head) > limits.target and grammar.target_length(head) > limits.target:
+        if grammar.target_length(head) > limits.target:
             raise _refused(reply.URI_TOO_LONG)
         if len(head) > limits.head:
             raise _refused(reply.HEAD_TOO_LARGE)

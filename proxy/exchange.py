@@ -29,6 +29,7 @@ NEVER = float("inf")
 # Methods that RFC 9110 §9.2.2 lets a proxy send again.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _MAX_ATTEMPTS = 8
+_LARGE = 16 * 1024  # bytes of a piece that is cheaper to write apart than to copy
 
 
 class Stage(Enum):
@@ -291,9 +292,7 @@ class Exchange:
 
     def response_flush(self) -> None:
         """One read from the instance is parsed: one write to the client."""
-        if self._out:
-            self.downstream.write(b"".join(self._out))
-            self._out.clear()
+        self._flush_out()
         if self._response_done:
             assert self._response is not None
             self._finish(self._response.reusable and self._request_done)
@@ -501,9 +500,13 @@ class Exchange:
         self._finish(reusable=False)
 
     def _flush_out(self) -> None:
-        if self._out:
-            self.downstream.write(b"".join(self._out))
-            self._out.clear()
+        out = self._out
+        if out:
+            self._out = []
+            if len(out) > 1 and max(map(len, out)) > _LARGE:
+                self.downstream.write_pieces(out)
+            else:
+                self.downstream.write(b"".join(out))
 
     def _tunnel_closed(self, closed: Tunnel, received: int, sent: int) -> None:
         self.plane.tunnels.discard(closed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -236,6 +237,7 @@ def _decide_host(head: RequestHead, hosts: list[bytes]) -> None:
     head.host = host
 
 
+@lru_cache(maxsize=1024)
 def _is_host(text: bytes) -> bool:
     match = _HOST.fullmatch(text)
     if match is None:

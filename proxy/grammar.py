@@ -18,6 +18,8 @@ TOKEN: Final[bytes] = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 
 _FIELD_LINES: Final = re.compile(rb"(?:%b:%b\r\n)*+" % (TOKEN, _VALUE))
+# The same with no white space behind a value, as nearly everybody writes them.
+_USUAL_LINES: Final = re.compile(rb"(?:%b:%b(?<![\t ])\r\n)*+" % (TOKEN, _VALUE))
 _FIELD: Final = re.compile(rb"(%b):[\t ]*+(%b)\r\n" % (TOKEN, _VALUE))
 # The target as it is forwarded: no blank or control character, which would end
 # it, and no fragment, which is never sent (RFC 9112 §3.2). Bytes above ASCII
@@ -47,7 +49,12 @@ def request(head: bytes) -> tuple[bytes, bytes, str, Headers]:
     if line is None:
         raise Malformed("the request line is malformed")
     method, target, version = line.groups()
-    return method, target, version.decode("ascii"), fields(head, line.end())
+    return (
+        method,
+        target,
+        "1.1" if version == b"1.1" else version.decode("ascii"),
+        fields(head, line.end()),
+    )
 
 
 def response(head: bytes) -> tuple[int, bytes, str, Headers]:
@@ -64,13 +71,15 @@ def response(head: bytes) -> tuple[int, bytes, str, Headers]:
 
 def fields(block: bytes, start: int = 0) -> Headers:
     """The fields of ``block[start:]``, which ends with an empty line. Raises Malformed."""
+    end = len(block) - 2
+    lines = _USUAL_LINES.match(block, start)
+    if lines is not None and lines.end() == end:
+        usual: Headers = _FIELD.findall(block, start)
+        return usual
     lines = _FIELD_LINES.match(block, start)
-    if lines is None or lines.end() != len(block) - 2:
+    if lines is None or lines.end() != end:
         raise Malformed("a header field is malformed")
-    found: Headers = _FIELD.findall(block, start)
-    if b" \r\n" in block or b"\t\r\n" in block:
-        found = [(name, value.rstrip(b"\t ")) for name, value in found]
-    return found
+    return [(name, value.rstrip(b"\t ")) for name, value in _FIELD.findall(block, start)]
 
 
 def target_length(beginning: bytes) -> int:

@@ -30,17 +30,29 @@ _TARGET_BYTES: Final = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
 class KnownHeads(Generic[H]):
     """A bounded memory; when it is full it begins anew."""
 
-    __slots__ = ("_heads", "get")
+    __slots__ = ("_heads", "_seen", "get")
 
     def __init__(self) -> None:
         self._heads: dict[bytes, H] = {}
+        self._seen: set[int] = set()  # hashes of keys that came once
         self.get: Callable[[bytes], H | None] = self._heads.get
 
+    def again(self, key: bytes) -> bool:
+        """Whether it came before: most heads that are new never come back."""
+        if len(key) > _LARGEST:
+            return False
+        digest = hash(key)
+        if digest in self._seen:
+            return True
+        if len(self._seen) >= _MOST:
+            self._seen.clear()
+        self._seen.add(digest)
+        return False
+
     def put(self, key: bytes, head: H) -> None:
-        if len(key) <= _LARGEST:
-            if len(self._heads) >= _MOST:
-                self._heads.clear()
-            self._heads[key] = head
+        if len(self._heads) >= _MOST:
+            self._heads.clear()
+        self._heads[key] = head
 
 
 class KnownRequests:
@@ -72,38 +84,43 @@ class KnownRequests:
         head.has_request_id = seen.has_request_id
         head.has_traceparent = seen.has_traceparent
         head.block = data[:end] + seen.block[seen.block.find(b"\r\n") :]
-        self._whole.put(data, head)
+        if self._whole.again(data):
+            self._whole.put(data, head)
         return head
 
     def remember(self, data: bytes, head: RequestHead) -> None:
         """``data`` was read at once and parsed as ``head``, and as nothing else."""
+        end = data.find(b"\r\n")
+        fields = data[end:]
+        if not self._by_fields.again(fields):
+            return
         line = b"%b %b HTTP/1.1" % (head.method, head.target)
         if (
             data[-4:] == b"\r\n\r\n"
             and head.method in _METHODS
-            and data.startswith(line + b"\r\n")
+            and data[:end] == line
             and head.framing is NONE
             and head.keep_alive
             and not head.expect_continue
             and head.upgrade is None
         ):
             head.block = b"%b\r\nHost: %b\r\n%b" % (line, head.host, b"".join(head.fields))
-            self._whole.put(data, head)
-            self._by_fields.put(data[len(line) :], head)
+            self._by_fields.put(fields, head)
 
 
 def remember_response(data: bytes, head: ResponseHead, known: KnownHeads[ResponseHead]) -> None:
     """``data`` begins with the head that was parsed as ``head``."""
+    key = data[: data.find(b"\r\n\r\n") + 4]
     if (
-        data.startswith(b"HTTP/1.1 ")  # not the empty lines that a parser may skip before it
+        known.again(key)
+        and key.startswith(b"HTTP/1.1 ")
         and head.framing is LENGTH
         and head.reusable
         and head.has_date
     ):
-        end = data.find(b"\r\n\r\n") + 4
         head.block = b"%b%bContent-Length: %d\r\n\r\n" % (
             head.status_line,
             b"".join(head.fields),
             head.length,
         )
-        known.put(data[:end], head)
+        known.put(key, head)

@@ -41,6 +41,10 @@ class Limits:
     linger: float = 2.0
     pool_idle: float = 60.0
 
+    def __post_init__(self) -> None:
+        if self.head < self.target:
+            raise ValueError("a head holds its target")
+
 
 @dataclass(frozen=True, slots=True)
 class RouteTo:

@@ -8,22 +8,26 @@ from wakeful.proxy.known import KnownHeads
 HEAD = ResponseHead(200, b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_head_that_was_put_is_found_again() -> None:
+def test_a_head_is_worth_keeping_when_it_came_before() -> None:
     known: KnownHeads[ResponseHead] = KnownHeads()
+    assert not known.again(b"x" * 4096)
+    assert known.again(b"x" * 4096)
     known.put(b"x" * 4096, HEAD)
     assert known.get(b"x" * 4096) is HEAD
 
 
-def test_a_large_head_is_not_kept() -> None:
+def test_a_large_head_is_never_worth_keeping() -> None:
     known: KnownHeads[ResponseHead] = KnownHeads()
-    known.put(b"x" * 4097, HEAD)
-    assert known.get(b"x" * 4097) is None
+    assert not known.again(b"x" * 4097)
+    assert not known.again(b"x" * 4097)
 
 
 def test_ever_new_heads_do_not_fill_the_memory() -> None:
     known: KnownHeads[ResponseHead] = KnownHeads()
     for number in range(10_000):
+        assert not known.again(b"%d" % number)
         known.put(b"%d" % number, HEAD)
     kept = [number for number in range(10_000) if known.get(b"%d" % number)]
     assert len(kept) <= 1024
     assert 9_999 in kept
+    assert len(known._seen) <= 1024
