@@ -11,17 +11,14 @@ from benchmarks.peers import PEERS
 _LONGEST_RETURN = 1000  # bytes that nginx can be told to return; a longer body is a file
 
 
-def command(folder: Path, port: int, size: int) -> tuple[str, list[str]]:
+def command(folder: Path, port: int, size: int, *, uploads: bool = False) -> tuple[str, list[str]]:
     """What it is called in the report, and how to start it."""
-    program = PEERS["nginx"].find()
+    # nginx would answer before it has read what is uploaded.
+    program = None if uploads else PEERS["nginx"].find()
     if program is None:
         server = Path(__file__).with_name("plain_server.py")
-        return "plain_server.py (nginx not found)", [
-            sys.executable,
-            str(server),
-            str(port),
-            str(size),
-        ]
+        name = server.name if uploads else f"{server.name} (nginx not found)"
+        return name, [sys.executable, str(server), str(port), str(size)]
     configuration = _nginx(folder, port, size)
     return "nginx, static", [program, "-p", str(folder), "-e", "stderr", "-c", configuration]
 

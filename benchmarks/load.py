@@ -13,7 +13,20 @@ from pathlib import Path
 from benchmarks.children import CannotMeasure
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3}
+_BINARY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _CLIENT = Path(__file__).with_name("plain_client.py")
+_VARIED = Path(__file__).with_name("varied.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What is sent, again and again."""
+
+    varied: bool = False  # no two heads are alike
+    upload: int = 0  # bytes of each one's body
+
+
+SAME = Requests()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +36,7 @@ class Result:
     p50_ms: float
     p99_ms: float
     errors: int  # answers that are not 2xx, and failures of sockets
+    bytes: int  # of answers, or of bodies that were uploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +48,24 @@ class Generator:
     def name(self) -> str:
         return "wrk" if self.wrk else "plain_client.py (wrk not found: install it to compare)"
 
-    def run(self, port: int, host: str, connections: int, seconds: int) -> Result:
-        said = subprocess.run(
-            self._command(port, host, connections, seconds),
-            capture_output=True,
-            text=True,
-            timeout=seconds + 30,
-        )
+    def run(
+        self, port: int, host: str, connections: int, seconds: int, requests: Requests = SAME
+    ) -> Result:
+        # wrk uploads nothing, so it is our own client that does.
+        wrk = None if requests.upload else self.wrk
+        if wrk is None:
+            numbers = (port, connections, seconds, requests.upload, int(requests.varied))
+            command = [sys.executable, str(_CLIENT), host, *map(str, numbers)]
+        else:
+            command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+            command += ["-s", str(_VARIED)] if requests.varied else []
+            command += ["-H", f"Host: {host}", f"http://127.0.0.1:{port}/"]
+        if self.core is not None:
+            command = ["taskset", "--cpu-list", str(self.core), *command]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
         if said.returncode != 0:
             raise CannotMeasure(f"{self.name} failed: {said.stdout}{said.stderr}")
-        return parse_wrk(said.stdout) if self.wrk else Result(**json.loads(said.stdout))
-
-    def _command(self, port: int, host: str, connections: int, seconds: int) -> list[str]:
-        pin = [] if self.core is None else ["taskset", "--cpu-list", str(self.core)]
-        if self.wrk is None:
-            own = [str(_CLIENT), str(port), host, str(connections), str(seconds)]
-            return [*pin, sys.executable, *own]
-        options = [f"-t1 -c{connections} -d{seconds}s --latency".split(), ["-H", f"Host: {host}"]]
-        return [*pin, self.wrk, *options[0], *options[1], f"http://127.0.0.1:{port}/"]
+        return parse_wrk(said.stdout) if wrk else Result(**json.loads(said.stdout))
 
 
 def generator(core: int | None) -> Generator:
@@ -62,7 +76,8 @@ def parse_wrk(text: str) -> Result:
     """Read what ``wrk --latency`` prints."""
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)\b", text)
     half, most = _percentile(text, 50), _percentile(text, 99)
-    if total is None or half is None or most is None:
+    read = re.search(r"([\d.]+)([KMGT]?)B read", text)
+    if total is None or half is None or most is None or read is None:
         raise CannotMeasure(f"wrk said something unknown:\n{text}")
     errors = [int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", text)]
     sockets = re.search(r"Socket errors: (.*)", text)
@@ -74,6 +89,7 @@ def parse_wrk(text: str) -> Result:
         p50_ms=half,
         p99_ms=most,
         errors=sum(errors),
+        bytes=round(float(read[1]) * _BINARY[read[2]]),
     )
 
 

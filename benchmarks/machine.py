@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -23,19 +24,25 @@ class Machine:
     wakeful: str
     commit: str | None
     dirty: bool | None
+    date: str
 
     def __str__(self) -> str:
-        commit = "unknown commit" if self.commit is None else f"commit {self.commit[:12]}"
         load = " ".join(f"{average:.2f}" for average in self.load_average)
         busy = ""
         if self.load_average[0] > self.cores / 2:
             busy = "\nOthers were using the machine: believe ratios rather than figures."
-        return (
-            f"{self.cpu}, {self.cores} cores, {self.memory_gb:.1f} GB, {self.kernel}, "
-            f"load before {load}\n"
-            f"wakeful {self.wakeful}, {commit}{' + uncommitted changes' if self.dirty else ''}, "
-            f"Python {self.python}{busy}"
-        )
+        return f"{self.hardware}, load before {load}\n{self.subject}{busy}"
+
+    @property
+    def hardware(self) -> str:
+        return f"{self.cpu}, {self.cores} cores, {self.memory_gb:.1f} GB, {self.kernel}"
+
+    @property
+    def subject(self) -> str:
+        """What was measured, and when."""
+        commit = "unknown commit" if self.commit is None else f"commit {self.commit[:12]}"
+        changes = " + uncommitted changes" if self.dirty else ""
+        return f"wakeful {self.wakeful}, {commit}{changes}, Python {self.python}, {self.date}"
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
@@ -53,6 +60,7 @@ def describe() -> Machine:
         wakeful=_wakeful(),
         commit=commit,
         dirty=None if commit is None else bool(_git("status", "--porcelain")),
+        date=datetime.now(UTC).date().isoformat(),
     )
 
 

@@ -1,8 +1,9 @@
 """The proxies wakeful is held against, each set up to do comparable work.
 
 One worker or thread, no access log, kept-alive connections to the backend,
-X-Forwarded-For, -Proto and -Host on every request, routed by host. (wakeful
-adds Forwarded, X-Request-Id and traceparent; Envoy adds X-Request-Id.)
+X-Forwarded-For, -Proto and -Host on every request, routed by host, no body kept
+on a disk. (wakeful adds Forwarded, X-Request-Id and traceparent; Envoy adds
+X-Request-Id.)
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
 from benchmarks.children import free_port
 
 HOST = "hello.localhost"  # what every request asks for
+_ACCESS_LOG = "access.log"
+_CROWD = 10_000  # services beside the one that is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Place:
     folder: Path
     port: int
     backend: int
-    connections: int
+    connections: int  # of clients, at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,12 @@ class Peer:
     ask_version: tuple[str, ...]
     configure: Callable[[str, Place], list[str]]  # writes its files, returns its command
     env: Mapping[str, str] = field(default_factory=dict)
+    access_log: str | None = None  # a file in its folder
+
+    @property
+    def family(self) -> str:
+        """The peer whose program it runs: itself, or what it is a variant of."""
+        return self.name.partition(",")[0]
 
     def find(self) -> str | None:
         return shutil.which(self.program) or shutil.which(self.program, path="/usr/sbin:/sbin")
@@ -53,7 +63,12 @@ class Peer:
 
 
 def run_wakeful(
-    program: str, folder: Path, port: int, services: Mapping[str, object], runtime: str
+    program: str,
+    folder: Path,
+    port: int,
+    services: Mapping[str, object],
+    runtime: str,
+    access_log: Mapping[str, object] | None = None,
 ) -> list[str]:
     """The command that runs wakeful with some services; writes its configuration."""
     config = {
@@ -62,7 +77,7 @@ def run_wakeful(
         "domain": "localhost",
         "runtime": runtime,
         "state-dir": str(folder / "state"),
-        "access-log": {"format": "off"},
+        "access-log": access_log or {"format": "off"},
         "services": services,
     }
     file = folder / "wakeful.yaml"
@@ -71,14 +86,30 @@ def run_wakeful(
 
 
 def _wakeful(program: str, place: Place) -> list[str]:
-    service = {
+    services = {"hello": _service(place)}
+    return run_wakeful(program, place.folder, place.port, services, runtime="process")
+
+
+def _wakeful_logging(program: str, place: Place) -> list[str]:
+    log = {"format": "json", "file": str(place.folder / _ACCESS_LOG)}
+    services = {"hello": _service(place)}
+    return run_wakeful(program, place.folder, place.port, services, "process", log)
+
+
+def _wakeful_crowded(program: str, place: Place) -> list[str]:
+    other = {"upstreams": [f"127.0.0.1:{place.backend}"]}
+    services = {f"s{number}": other for number in range(_CROWD)} | {"hello": _service(place)}
+    return run_wakeful(program, place.folder, place.port, services, runtime="process")
+
+
+def _service(place: Place) -> dict[str, object]:
+    return {
         "upstreams": [f"127.0.0.1:{place.backend}"],
-        "concurrency": max(80, place.connections),
+        "concurrency": min(1000, max(80, place.connections)),  # 1000 is the most there is
     }
-    return run_wakeful(program, place.folder, place.port, {"hello": service}, runtime="process")
 
 
-def _nginx(program: str, place: Place) -> list[str]:
+def _nginx(program: str, place: Place, buffers: str = "") -> list[str]:
     file = _write(
         place,
         "nginx.conf",
@@ -88,7 +119,7 @@ def _nginx(program: str, place: Place) -> list[str]:
         worker_processes 1;
         pid {place.folder}/nginx.pid;
         error_log stderr error;
-        events {{ worker_connections 4096; }}
+        events {{ worker_connections {max(4096, 2 * place.connections)}; }}
         http {{
           access_log off;
           client_body_temp_path {place.folder}/body;
@@ -97,6 +128,7 @@ def _nginx(program: str, place: Place) -> list[str]:
           uwsgi_temp_path {place.folder}/uwsgi;
           scgi_temp_path {place.folder}/scgi;
           keepalive_requests 1000000000;
+          client_max_body_size 0;
           upstream backend {{
             server 127.0.0.1:{place.backend};
             keepalive {max(128, place.connections)};
@@ -112,6 +144,9 @@ def _nginx(program: str, place: Place) -> list[str]:
             location / {{
               proxy_pass http://backend;
               proxy_http_version 1.1;
+              proxy_request_buffering off;
+              proxy_max_temp_file_size 0;
+              {buffers}
               proxy_set_header Connection "";
               proxy_set_header Host $http_host;
               proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
@@ -251,3 +286,24 @@ PEERS = {
         Peer("envoy", "envoy", ("--version",), _envoy),
     )
 }
+
+# Once more, each with one thing different from the peer before the comma.
+LOGGING = replace(
+    PEERS["wakeful"],
+    name="wakeful, access log",
+    configure=_wakeful_logging,
+    access_log=_ACCESS_LOG,
+)
+CROWDED = replace(
+    PEERS["wakeful"], name=f"wakeful, {_CROWD:,} services", configure=_wakeful_crowded
+)
+# By default it moves bodies in pieces of 4 KB, which is most of what they cost it.
+BUFFERED = replace(
+    PEERS["nginx"],
+    name="nginx, 64 KB buffers",
+    configure=partial(
+        _nginx,
+        buffers="proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; "
+        "client_body_buffer_size 64k;",
+    ),
+)

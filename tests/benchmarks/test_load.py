@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import load
 from benchmarks.children import CannotMeasure, free_port, started
+from benchmarks.plain_client import requests_to
 
 # Of wrk 4.1.0.
 WRK = """\
@@ -30,7 +31,15 @@ Transfer/sec:     12.71MB
 
 
 def test_the_report_of_wrk_is_read() -> None:
-    assert load.parse_wrk(WRK) == load.Result(111480, 2.1, 0.588, 1.05, 0)
+    assert load.parse_wrk(WRK) == load.Result(111480, 2.1, 0.588, 1.05, 0, bytes=27976008)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("999.00B", 999), ("1.50KB", 1536), ("3.00GB", 3 * 2**30), ("0.25TB", 2**38)],
+)
+def test_what_wrk_has_read_is_counted_in_powers_of_two(said: str, meant: int) -> None:
+    assert load.parse_wrk(WRK.replace("26.68MB", said)).bytes == meant
 
 
 def test_every_kind_of_failure_that_wrk_counts_is_an_error() -> None:
@@ -62,7 +71,35 @@ def test_without_wrk_and_nginx_our_own_client_measures_our_own_server(tmp_path: 
     assert seen.requests > 0
     assert seen.errors == 0
     assert 0 < seen.p50_ms <= seen.p99_ms
+    assert seen.bytes >= seen.requests * 100
     assert used > 0
+
+
+def test_what_is_uploaded_is_counted_whether_there_is_a_wrk_or_not(tmp_path: Path) -> None:
+    port = free_port()
+    server = str(Path(load.__file__).with_name("plain_server.py"))
+    generator = load.Generator(wrk="/no/such/wrk", core=None)
+    with started([sys.executable, server, str(port), "100"], tmp_path, name="server") as child:
+        while True:
+            try:
+                seen = generator.run(port, "a", 2, 1, load.Requests(varied=True, upload=1_000_000))
+                break
+            except CannotMeasure:  # not yet listening
+                assert child.alive
+
+    assert seen.requests > 0
+    assert seen.errors == 0
+    assert seen.bytes == seen.requests * 1_000_000
+
+
+def test_requests_are_the_same_or_all_differ() -> None:
+    same, varied = requests_to("a", 0, False), requests_to("a", 3, True)
+
+    assert next(same) == next(same) == b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert next(varied) == (
+        b"POST /?page=0 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nCookie: id=0\r\n\r\nxxx"
+    )
+    assert b" /?page=1 " in next(varied)
 
 
 def test_our_own_client_counts_answers_that_are_not_2xx_as_errors(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.machine import Machine
-from benchmarks.proxy_report import Figures, Report, Round, Settings
+from benchmarks.children import CannotMeasure
+from benchmarks.proxy import choose
+from benchmarks.proxy_bench import _empty
 from tests.benchmarks.program import processes_of, run, start
 
 nginx_needed = pytest.mark.skipif(
@@ -30,10 +32,12 @@ def figures_of(folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
 
 @nginx_needed
 def test_a_quick_run_measures_wakeful_and_every_proxy_that_is_found(tmp_path: Path) -> None:
-    figures, text = figures_of(tmp_path)
+    svg = tmp_path / "cpu.svg"
+    figures, text = figures_of(tmp_path, "--only", "small", "--svg", str(svg))
 
     peers = figures["peers"]
     assert {"(no proxy)", "wakeful", "nginx"} <= peers.keys()
+    assert {"wakeful, access log", "wakeful, 10,000 services"} <= peers.keys()
     assert figures["failed"] == {}
     for name, peer in peers.items():
         assert peer["errors"] == 0
@@ -45,20 +49,51 @@ def test_a_quick_run_measures_wakeful_and_every_proxy_that_is_found(tmp_path: Pa
             assert peer["cpu_us"] > 0
             assert peer["rss_mb"] > 1
             assert peer["to_nginx"]["cpu_us"] > 0
+            assert peer["to_wakeful"]["cpu_us"] > 0
         assert name in text
     assert peers["nginx"]["to_nginx"] == dict.fromkeys(peers["nginx"]["to_nginx"], 1.0)
     assert peers["(no proxy)"]["cpu_us"] is None
     assert set(figures["machine"]) >= {"cpu", "cores", "kernel", "load_average", "commit", "dirty"}
+    assert svg.read_text().count('class="bar"') == len(peers) - 1
+    assert {path.name for path in tmp_path.iterdir()} == {"figures.json", "cpu.svg"}
 
 
-def test_large_responses_can_be_measured_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    figures, _ = figures_of(tmp_path, "--peers", "wakeful", "--size", "1000000", "--no-pin")
+@nginx_needed
+def test_bodies_and_idle_connections_are_measured_and_nothing_is_left_behind(
+    tmp_path: Path,
+) -> None:
+    figures, text = figures_of(
+        tmp_path, "--only", "large,idle", "--peers", "wakeful,nginx", "--idle", "50", "--no-pin"
+    )
 
-    assert figures["settings"]["size"] == 1_000_000
-    assert figures["peers"]["wakeful"]["errors"] == 0
-    assert figures["peers"]["wakeful"]["to_nginx"]["rps"] is None
+    assert figures["failed"] == {}
+    assert figures["peers"] == figures["varied"] == {}
+    assert figures["settings"]["large"] == 1_000_000
+    for direction in ("download", "upload"):
+        rows = figures[direction]
+        assert list(rows) == ["(no proxy)", "wakeful", "nginx", "nginx, 64 KB buffers"]
+        for row in rows.values():
+            assert row["errors"] == 0
+            assert row["mb_s"] > 0
+        assert rows["wakeful"]["to_nginx"]["cpu_us_mb"] > 0
+        assert rows["wakeful"]["to_nginx_64k"]["cpu_us_mb"] > 0
+    assert list(figures["idle"]) == ["wakeful", "nginx"]
+    for held in figures["idle"].values():
+        assert held["connections"] == 50
+        assert held["rss_with"] >= held["rss_before"] > 1_000_000
+    assert "50 idle connections" in text
     assert processes_of(tmp_path) == {}
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+
+def test_requests_that_all_differ_are_measured_beside_those_that_do_not(tmp_path: Path) -> None:
+    figures, text = figures_of(tmp_path, "--only", "varied", "--peers", "wakeful", "--size", "5000")
+
+    assert figures["settings"]["size"] == 5000
+    assert figures["varied"]["wakeful"]["errors"] == 0
+    assert figures["varied"]["wakeful"]["cpu_us"] > 0
+    assert "to_nginx" not in figures["varied"]["wakeful"]
+    assert "no two requests alike" in text
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -86,7 +121,9 @@ def test_a_proxy_that_does_not_start_is_reported_and_the_others_are_measured(
     broken.write_text("#!/bin/sh\necho it is broken\nexit 3\n")
     broken.chmod(0o755)
     done = run(
-        tmp_path, "proxy", "--quick", "--peers", "wakeful,envoy", "--binary", f"envoy={broken}"
+        tmp_path,
+        *("proxy", "--quick", "--only", "small"),
+        *("--peers", "wakeful,envoy", "--binary", f"envoy={broken}"),
     )
 
     assert done.returncode == 1
@@ -109,6 +146,9 @@ def test_a_proxy_that_was_asked_for_and_is_not_there_cannot_be_measured(tmp_path
         ["proxy", "--peers", "nobody"],
         ["proxy", "--binary", "nginx"],
         ["proxy", "--rounds", "0"],
+        ["proxy", "--only", "small,sleep"],
+        ["proxy", "--only", "idle", "--svg", "x.svg"],
+        ["proxy", "--peers", "wakeful", "--svg", "x.svg"],
         ["coldstart", "--runtime", "moon"],
         ["nonsense"],
     ],
@@ -131,20 +171,24 @@ def test_without_arguments_it_lists_what_there_is(tmp_path: Path) -> None:
     ]
 
 
-def test_a_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
-    # A machine that gets three times slower must not make a peer look slower.
-    report = Report(
-        Machine("cpu", 2, 1.0, "Linux", "3", (0, 0, 0), "0", None, None),
-        Settings(),
-        (0, 1),
-        load="",
-        backend="",
-        peers={"wakeful": rounds(20, 60, 60), "nginx": rounds(10, 20, 30)},
-    )
+def test_a_program_that_is_a_link_is_not_taken_for_where_it_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a virtual environment's Python, which finds its packages by where the link is.
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
 
-    assert report.peers["wakeful"].typical("cpu_us") == 60
-    assert report.peers["wakeful"].to(report.peers["nginx"], "cpu_us") == 2.0
+    assert choose("wakeful", ["wakeful=bin/python"]) == {"wakeful": str(python)}
 
 
-def rounds(*cpu_us: float) -> Figures:
-    return Figures("1", [Round(1, 1.0, cpu, 1.0, 1.0, 1.0, 0) for cpu in cpu_us])
+def test_an_access_log_in_which_nothing_is_was_not_on(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.write_text("a line\n")
+
+    _empty(log)
+
+    assert log.read_text() == ""
+    with pytest.raises(CannotMeasure, match="nothing was written"):
+        _empty(log)
