@@ -54,8 +54,11 @@ class Tunnel:
             self._passed = passed
             self._silent_since = now
         elif 0 < self._idle_timeout <= now - self._silent_since:
-            self._up.sink.close()
-            self._down.sink.close()
+            for sink in (self._up.sink, self._down.sink):
+                if sink.get_write_buffer_size():
+                    reset(sink)  # what it has not taken by now it never will
+                else:
+                    sink.close()
 
     def cut(self) -> None:
         reset(self._down.sink)
