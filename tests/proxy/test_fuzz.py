@@ -31,6 +31,12 @@ REQUESTS = [
     get().replace(b"1.1", b"1.0"),
     get(fields=UPGRADE % b"websocket") + b"frames",
     get(fields=UPGRADE % b"h2c"),
+    get(fields=b"TE: trailers\r\nConnection: TE, X-Own\r\nX-Own: 1\r\n"),
+    get(fields=b"Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n"),
+    get(fields=b"Host: b.test\r\n"),
+    post(b"some body", chunked=True, fields=b"Content-Length: 9\r\n"),
+    post(b"some body", fields=b"Content-Length: 9\r\n"),
+    post(b"some body")[:-4],  # and what comes next is the rest of it
     post(b"some body"),
     post(b"some body", chunked=True),
     post(b"some body", chunked=True)[:-2] + b"X-T: 1\r\n\r\n",
