@@ -33,7 +33,8 @@ class AccessLog:
     """Formats records and hands them, in batches, to a writer of its own."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        self._format = settings.format
+        self._is_json = settings.format is AccessLogFormat.JSON
+        self._is_combined = settings.format is AccessLogFormat.COMBINED
         self._note = _NOTES[settings.format]
         self._second = 0
         self._shown = ""  # the second, as the common formats write it
@@ -57,7 +58,7 @@ class AccessLog:
         note = head.note
         if not note:
             note = head.note = self._note(head)
-        if self._format is AccessLogFormat.JSON:
+        if self._is_json:
             self._append(self._json(exchange, note, throttler, slot, now))
         else:
             self._append(
@@ -67,13 +68,13 @@ class AccessLog:
 
     def refusal(self, client: Downstream, answer: Reply) -> None:
         """A message that never became a request."""
-        if self._format is AccessLogFormat.JSON:
+        if self._is_json:
             self._append(
                 f'{{"ts":{time.time():.3f},"status":{answer.status},"reason":"{answer.reason}",'
                 f'"client_ip":"{client.client}"}}'
             )
         else:
-            tail = ' "-" "-"' if self._format is AccessLogFormat.COMBINED else ""
+            tail = ' "-" "-"' if self._is_combined else ""
             self._append(f'{client.client} - - [{self._date()}] "-" {answer.status} 0{tail}')
 
     def reopen(self) -> None:
@@ -145,8 +146,9 @@ class AccessLog:
         return self._shown
 
     def _append(self, line: str) -> None:
-        self._lines.append(line)
-        if len(self._lines) >= _FLUSH_LINES:
+        lines = self._lines
+        lines.append(line)
+        if len(lines) >= _FLUSH_LINES:
             self._flush()
         elif self._flushing is None:
             self._flushing = self._loop.call_later(_FLUSH_SECONDS, self._timed_flush)
