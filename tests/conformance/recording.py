@@ -7,7 +7,7 @@ that no two parsers can read differently, and any other fails the test.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
@@ -27,6 +27,12 @@ Field = tuple[bytes, bytes]
 # What is sent, then everything that may become of it: a status to refuse it
 # with, or the request that the instance may see instead.
 Row = tuple[bytes, *tuple[int | bytes, ...]]
+
+
+def named(**tables: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows of several tables in one, each under its table's name and its own."""
+    return {f"{kind}: {name}": row for kind, rows in tables.items() for name, row in rows.items()}
+
 
 # These are sent behind every case. If anything of the case is taken for the
 # end of it too early, or too late, they are not answered as they should be.

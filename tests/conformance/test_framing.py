@@ -13,6 +13,7 @@ from tests.conformance.recording import (
     assert_forwarded,
     assert_forwarded_and_closed,
     assert_refused,
+    named,
     running_proxy,
 )
 
@@ -249,16 +250,7 @@ METHODS: dict[str, Row] = {
 _TRACE = asking(_CL, b"abc", start=b"TRACE /p HTTP/1.1")
 METHODS["TRACE with a length"] = (_TRACE, 400, 405, 501, _TRACE)  # §9.3.8: MUST NOT be sent
 
-CASES = {
-    f"{kind}: {name}": row
-    for kind, rows in {
-        "length": LENGTHS,
-        "coding": CODINGS,
-        "both": BOTH,
-        "method": METHODS,
-    }.items()
-    for name, row in rows.items()
-}
+CASES = named(length=LENGTHS, coding=CODINGS, both=BOTH, method=METHODS)
 
 
 @pytest.mark.parametrize("case", CASES)

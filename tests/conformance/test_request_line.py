@@ -12,6 +12,7 @@ from tests.conformance.recording import (
     assert_allowed,
     assert_forwarded_and_closed,
     assert_refused,
+    named,
     running_proxy,
 )
 
@@ -278,17 +279,7 @@ _LONG = asking(b"%b / HTTP/1.1" % (b"M" * 5000))
 METHODS["a very long method"] = (_LONG, 400, 414, 431, 501, _LONG)
 
 
-CASES = {
-    f"{kind}: {name}": row
-    for kind, rows in {
-        "form": FORMS,
-        "target": TARGETS,
-        "version": VERSIONS,
-        "separators": SEPARATORS,
-        "method": METHODS,
-    }.items()
-    for name, row in rows.items()
-}
+CASES = named(form=FORMS, target=TARGETS, version=VERSIONS, separators=SEPARATORS, method=METHODS)
 
 
 @pytest.mark.parametrize("case", CASES)

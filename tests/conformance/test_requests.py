@@ -12,6 +12,7 @@ from tests.conformance.recording import (
     Row,
     assert_allowed,
     assert_refused,
+    named,
     running_proxy,
 )
 
@@ -162,16 +163,7 @@ for _value in (b"200-ok", b"100-continue, x", b"x 100-continue", b"100-continue=
     _message = _EXPECTING.replace(b"100-continue", _value)
     EXPECTATIONS[f"{_value!r}"] = (_message, 400, 417, _message)
 
-CASES = {
-    f"{kind}: {name}": row
-    for kind, rows in {
-        "value": VALUES,
-        "name": NAMES,
-        "passed": PASSED,
-        "expect": EXPECTATIONS,
-    }.items()
-    for name, row in rows.items()
-}
+CASES = named(value=VALUES, name=NAMES, passed=PASSED, expect=EXPECTATIONS)
 
 
 @pytest.mark.parametrize("case", CASES)
