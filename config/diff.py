@@ -14,7 +14,7 @@ from wakeful.config.model import Config, Service, Template
 EPOCH = 1
 
 # What is opened once, at the start. The keys of the file, as in Config.
-FIXED_KEYS = ("listen", "admin", "runtime", "state-dir", "access-log")
+FIXED_KEYS = ("listen", "admin", "runtime", "state-dir", "access-log", "simultaneous-starts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Diff:
 
 def diff(old: Mapping[str, Service], new: Mapping[str, Service]) -> Diff:
     kept = [name for name in new if name in old]
-    changed = [name for name in kept if old[name].template != new[name].template]
+    changed = {name: None for name in kept if old[name].template != new[name].template}
     return Diff(
         added=tuple(name for name in new if name not in old),
         removed=tuple(name for name in old if name not in new),
         changed_template=tuple(changed),
-        rerouted=tuple(n for n in kept if n not in set(changed) and old[n] != new[n]),
+        rerouted=tuple(n for n in kept if n not in changed and old[n] != new[n]),
     )
 
 

@@ -329,6 +329,7 @@ TOP: Section = {
     "state-dir": scalar(_file),
     "access-log": access_log,
     "trusted-proxies": sequence(scalar(quantity.network), "networks"),
+    "simultaneous-starts": within(_whole, 1, math.inf, "1 or more"),
     "defaults": section(DEFAULTS),
     "services": _mapping,
 }

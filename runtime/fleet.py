@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from wakeful.clock import Now
@@ -21,6 +20,7 @@ from wakeful.runtime.backoff import FRESH, PROVEN_AFTER
 from wakeful.runtime.driver import Driver, DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Address, Event, Exit, Found, InstanceId, State, step
 from wakeful.runtime.probe import Prober, Probing
+from wakeful.runtime.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Fleet:
         *,
         now: Now,
         new_id: Callable[[], InstanceId],
-        starts: asyncio.Semaphore | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.revision = revision
         self._driver = driver
@@ -74,8 +74,7 @@ class Fleet:
         self._publish = publish
         self._now = now
         self._new_id = new_id
-        # A turn to start, of those that all fleets of this host share.
-        self._turn = starts or nullcontext()
+        self._turns = turns or Turns()  # to start; all fleets of this host share them
 
         self._instances: dict[InstanceId, _Instance] = {}  # oldest first
         self._counts: Counter[State] = Counter()
@@ -250,11 +249,14 @@ class Fleet:
         probe: Probing | None = None
         try:
             async with asyncio.timeout(None) as deadline:
-                async with self._turn:
-                    # One that waits for its turn has not begun, so it cannot be late.
-                    deadline.reschedule(asyncio.get_running_loop().time() + timeout)
-                    if it.address is None:
+                if it.address is None:
+                    cold = not self._counts[State.READY]
+                    async with self._turns.turn(self.revision.service, cold=cold):
+                        # One that waits for its turn has not begun, so it cannot be late.
+                        deadline.reschedule(asyncio.get_running_loop().time() + timeout)
                         it.address = await self._driver.start(self.revision, it.id)
+                else:
+                    deadline.reschedule(asyncio.get_running_loop().time() + timeout)
                 probe = self._prober(it.address, self.revision.template.readiness)
                 await probe.passed()
         except DriverError as error:

@@ -18,6 +18,7 @@ from wakeful.runtime.driver import Driver
 from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, Found, InstanceId, new_instance_id
 from wakeful.runtime.probe import Prober
+from wakeful.runtime.turns import Turns
 from wakeful.scaler.revision_scaler import RevisionScaler, RevisionStatus
 
 TICK = 2.0  # seconds between two decisions; Knative's tick-interval
@@ -57,14 +58,14 @@ class Autoscaler:
         *,
         now: Now,
         new_id: Callable[[Revision], InstanceId] = new_instance_id,
-        starts: asyncio.Semaphore | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._driver = driver
         self._prober = prober
         self._publish = publish
         self._now = now
         self._new_id = new_id
-        self._starts = starts  # turns to start an instance, for this whole host
+        self._turns = turns or Turns()  # to start an instance, for this whole host
 
         self._known: dict[str, RevisionScaler] = {}
         self._awake: dict[str, RevisionScaler] = {}
@@ -179,6 +180,11 @@ class Autoscaler:
     def awake(self) -> tuple[str, ...]:
         return tuple(self._awake)
 
+    @property
+    def waiting_starts(self) -> int:
+        """Instances that wait for their turn to be started."""
+        return self._turns.waiting
+
     def statuses(self) -> Iterator[RevisionStatus]:
         for it in self._known.values():
             yield it.status()
@@ -220,7 +226,7 @@ class Autoscaler:
             partial(self._publish, revision.name),
             now=self._now,
             new_id=partial(self._new_id, revision),
-            starts=self._starts,
+            turns=self._turns,
         )
 
     def _seconds_since(self, now: float) -> int:

@@ -26,13 +26,13 @@ from wakeful.runtime.driver import Driver, DriverError
 from wakeful.runtime.instance import Found
 from wakeful.runtime.probe import Probe
 from wakeful.runtime.process import ProcessDriver
+from wakeful.runtime.turns import Turns
 from wakeful.scaler.autoscaler import Autoscaler
 from wakeful.state import StateDirectory, StateError, default_directory
 
 log = logging.getLogger("wakeful")
 
 _PULSE = 1.0  # seconds between two samples of the traffic
-_SIMULTANEOUS_STARTS = 16
 _KILL_PATIENCE = 3.0
 _SHOWN_SERVICES = 20  # of which the start logs the addresses
 
@@ -86,7 +86,7 @@ class App:
                 Probe,
                 self.plane.publish,
                 now=time.monotonic,
-                starts=asyncio.Semaphore(_SIMULTANEOUS_STARTS),
+                turns=Turns(config.simultaneous_starts),
             )
             self._admin = AdminServer(self._ready, self._metrics)
             await self._driver.open(self._scaler.exited)

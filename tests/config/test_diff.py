@@ -75,6 +75,7 @@ def test_every_service_is_in_one_place_of_a_diff(
         (Config(runtime=RuntimeKind.DOCKER), ("runtime",)),
         (Config(state_dir=Path("/s")), ("state-dir",)),
         (Config(access_log=AccessLog(AccessLogFormat.OFF)), ("access-log",)),
+        (Config(simultaneous_starts=4), ("simultaneous-starts",)),
         (
             Config(listen=HostPort("", 81), runtime=RuntimeKind.PROCESS),
             ("listen", "runtime"),

@@ -72,6 +72,8 @@ def test_a_file_that_says_the_least_gets_every_default_of_the_model() -> None:
                 IPv4Network("192.168.1.7/32"),
             ),
         ),
+        ("simultaneous-starts: 4", "simultaneous_starts", 4),
+        ("domain: example.com", "simultaneous_starts", 16),
         ("defaults: {}", "listen", HostPort("", 8080)),
         ("defaults:", "listen", HostPort("", 8080)),
     ],

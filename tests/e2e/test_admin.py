@@ -60,6 +60,7 @@ def test_the_admin_listener_has_the_metrics_that_the_contract_names(
     assert wakeful.metric("wakeful_instances", "hello", state="ready") == 1
     assert wakeful.metric("wakeful_requests_rejected_total", reason="no_route") == 1
     assert wakeful.metric("wakeful_cold_start_duration_seconds_count", "hello") == 1
+    assert wakeful.metric("wakeful_instance_starts_waiting") == 0
 
 
 def test_each_rejection_is_counted_by_its_reason(processes: Platform, launch: Launch) -> None:

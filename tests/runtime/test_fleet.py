@@ -25,6 +25,7 @@ from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Address, Found, InstanceId, State
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.probe import Prober
+from wakeful.runtime.turns import Turns
 
 Publication = tuple[float, tuple[str, ...], Outage | None]
 
@@ -36,7 +37,7 @@ class Stage:
         self,
         default: Script,
         template: Template = Template(image="hello:1"),  # noqa: B008 (frozen)
-        starts: asyncio.Semaphore | None = None,
+        turns: Turns | None = None,
         prober: Prober | None = None,
     ) -> None:
         self.driver = MemoryDriver(default)
@@ -50,7 +51,7 @@ class Stage:
             self._publish,
             now=asyncio.get_running_loop().time,
             new_id=lambda: InstanceId(f"i{next(numbers)}"),
-            starts=starts,
+            turns=turns,
         )
 
     def _publish(self, backends: Backends) -> None:
@@ -67,10 +68,10 @@ class Stage:
 async def stage(
     default: Script = Script(),  # noqa: B008 (frozen)
     template: Template = Template(image="hello:1"),  # noqa: B008 (frozen)
-    starts: asyncio.Semaphore | None = None,
+    turns: Turns | None = None,
     prober: Prober | None = None,
 ) -> AsyncIterator[Stage]:
-    it = Stage(default, template, starts, prober)
+    it = Stage(default, template, turns, prober)
     await it.driver.open(it.fleet.exited)
     yield it
     await it.fleet.close(leave=False)
@@ -135,7 +136,7 @@ async def test_instances_that_were_asked_for_together_start_together() -> None:
 
 @simulated
 async def test_starts_beyond_the_hosts_limit_wait_for_their_turn() -> None:
-    async with stage(starts=asyncio.Semaphore(2)) as it:
+    async with stage(turns=Turns(2)) as it:
         it.fleet.start(5)
         await until(2)
 
@@ -144,7 +145,7 @@ async def test_starts_beyond_the_hosts_limit_wait_for_their_turn() -> None:
 
 @simulated
 async def test_an_instance_that_never_listens_does_not_keep_others_from_starting() -> None:
-    async with stage(starts=asyncio.Semaphore(1)) as it:
+    async with stage(turns=Turns(1)) as it:
         it.driver.upcoming.append(Script(listen=None))
         it.fleet.start(2)
         await until(1)
@@ -154,7 +155,7 @@ async def test_an_instance_that_never_listens_does_not_keep_others_from_starting
 
 @simulated
 async def test_waiting_for_a_turn_does_not_count_against_the_start() -> None:
-    async with stage(Script(start=40), starts=asyncio.Semaphore(1)) as it:
+    async with stage(Script(start=40), turns=Turns(1)) as it:
         it.fleet.start(3)
         await until(121)
 
@@ -172,6 +173,18 @@ async def test_a_found_instance_is_adopted_when_its_probe_passes() -> None:
         assert it.fleet.ready == ("old",)
         assert len(it.driver.starts) == 1
         assert it.published == [(0.35, ("old",), None)]
+
+
+@simulated
+async def test_an_instance_that_runs_already_is_adopted_without_a_turn_to_start() -> None:
+    async with stage(Script(start=40), turns=Turns(1)) as it:
+        address = await it.driver.start(it.fleet.revision, InstanceId("old"))
+        it.fleet.start(1)
+        await until(41)
+        it.fleet.adopt(Found(InstanceId("old"), "hello", "hello-00001", address))
+        await until(42)
+
+        assert it.fleet.ready == ("old",)
 
 
 @simulated

@@ -18,6 +18,7 @@ from wakeful.config.model import Revision
 from wakeful.events import Backends, Load, Sample
 from wakeful.runtime.instance import Exit, InstanceId
 from wakeful.runtime.memory import MemoryDriver, Script
+from wakeful.runtime.turns import Turns
 from wakeful.scaler.autoscaler import Autoscaler
 from wakeful.scaler.revision_scaler import RevisionStatus
 
@@ -68,7 +69,7 @@ class Door:
 class World:
     """An autoscaler, a scripted driver, and this proxy in front of them."""
 
-    def __init__(self, script: Script, starts: asyncio.Semaphore | None = None) -> None:
+    def __init__(self, script: Script, turns: Turns | None = None) -> None:
         self.driver = MemoryDriver(script)
         self.doors: dict[str, Door] = {}
         self.published: list[tuple[float, str, Backends]] = []
@@ -83,7 +84,7 @@ class World:
             self.publish,
             now=asyncio.get_running_loop().time,
             new_id=lambda revision: InstanceId(f"{revision.service}-{next(numbers)}"),
-            starts=starts,
+            turns=turns,
         )
 
     def exited(self, exit: Exit) -> None:
@@ -206,10 +207,10 @@ class World:
 async def world(
     *revisions: Revision,
     script: Script = Script(),  # noqa: B008 (frozen)
-    starts: asyncio.Semaphore | None = None,
+    turns: Turns | None = None,
 ) -> AsyncIterator[World]:
     """An instance is ready 0.35 s after it was asked for, unless the script says otherwise."""
-    it = World(script, starts)
+    it = World(script, turns)
     await it.driver.open(it.exited)
     for revision in revisions:
         it.add(revision)

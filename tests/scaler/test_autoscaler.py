@@ -16,6 +16,7 @@ from wakeful.events import Backends, Load, Sample
 from wakeful.runtime.driver import DriverError, ImageNotFound
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId
 from wakeful.runtime.memory import Script
+from wakeful.runtime.turns import Turns
 
 
 def hello(
@@ -63,6 +64,23 @@ def test_the_first_request_waits_for_one_start_and_nothing_else() -> None:
             assert outcome == Outcome("hello-1", waited=0.35)
             assert it.starts() == [10.5]
             assert it.status().cold_starts == 1
+
+    run(main())
+
+
+def test_fifty_starts_of_one_service_delay_the_cold_start_of_another_by_one_at_most() -> None:
+    greedy = Revision("greedy", 1, Template(image="x:1", concurrency=1, max_instances=0))
+
+    async def main() -> None:
+        async with world(greedy, hello(), script=Script(start=1, listen=0), turns=Turns(4)) as it:
+            crowd = [it.send(greedy.name, duration=1) for _ in range(50)]
+            await until(0.5)
+            assert it.scaler.waiting_starts == 46
+            single = await it.send(NAME, duration=0.1)
+
+            assert single.waited == 1.5  # until the next turn comes free, and its own start
+            await asyncio.gather(*crowd)
+            assert it.scaler.waiting_starts == 0
 
     run(main())
 

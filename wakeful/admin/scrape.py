@@ -35,6 +35,9 @@ def render(plane: DataPlane, scaler: Autoscaler, reloads: dict[str, int], runtim
     )
     page.family("wakeful_autoscaler_decisions_total", "counter", "Decisions taken at ticks.",
                 [({}, scaler.decisions)])  # fmt: skip
+    page.family("wakeful_instance_starts_waiting", "gauge",
+                "Instances that wait because simultaneous-starts others are being started.",
+                [({}, scaler.waiting_starts)])  # fmt: skip
     page.family("wakeful_open_connections", "gauge", "Client connections open now.",
                 [({}, len(plane.connections))])  # fmt: skip
     version = ".".join(map(str, sys.version_info[:3]))
