@@ -79,7 +79,8 @@ def test_fifty_starts_of_one_service_delay_the_cold_start_of_another_by_one_at_m
             single = await it.send(NAME, duration=0.1)
 
             assert single.waited == 1.5  # until the next turn comes free, and its own start
-            await asyncio.gather(*crowd)
+            assert all(one.instance for one in await asyncio.gather(*crowd))
+            await until(300)
             assert it.scaler.waiting_starts == 0
 
     run(main())
