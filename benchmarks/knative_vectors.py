@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import floor, isclose
 from typing import Any
 
-from benchmarks.knative_settings import Malformed, settings, well_formed
+from benchmarks.knative_settings import Malformed, aggregation, settings, well_formed
 from benchmarks.knative_trace import spec_policy
 from wakeful.proxy import rollout
 from wakeful.proxy.rollout import SECOND, Pace, Rollout, Share
@@ -81,7 +81,7 @@ def _unserved(given: Vector) -> str | None:
 
 def _buckets(given: Vector, expect: Vector) -> Iterator[str]:
     start = given["t0_unix"]
-    ours = window(given["aggregation"], given["window_s"], given["granularity_s"])
+    ours = window(aggregation(given["aggregation"]), given["window_s"], given["granularity_s"])
     for number, (verb, at_ms, value, *empty) in enumerate(given["ops"]):
         second = floor(start + at_ms / 1000)
         if verb == "record":
@@ -93,7 +93,7 @@ def _buckets(given: Vector, expect: Vector) -> Iterator[str]:
 
 
 def _resize(given: Vector, expect: Vector) -> Iterator[str]:
-    ours = window(given["aggregation"], given["window_s"])
+    ours = window(aggregation(given["aggregation"]), given["window_s"])
     for at_ms, value in given["records"]:
         ours.record(at_ms // 1000, value)
     second = given["query_ms"] // 1000

@@ -260,6 +260,7 @@ class App:
                 ("added", changes.added),
                 ("removed", changes.removed),
                 ("changed", changes.changed_template),
+                ("retuned", changes.retuned),
                 ("rerouted", changes.rerouted),
             )
             if names
@@ -284,7 +285,7 @@ class App:
             if revision.template.upstreams:
                 self.plane.publish(revision.name, _fixed(revision))
         for revision in before.values():
-            if latest.get(revision.service) != revision:
+            if (kept := latest.get(revision.service)) is None or kept.name != revision.name:
                 self._retired.add(revision.name)
                 self._scaler.retire(revision.name)
 
