@@ -188,7 +188,8 @@ class Autoscaler:
         return self._turns.waiting
 
     def statuses(self) -> Iterator[RevisionStatus]:
-        for it in self._known.values():
+        """Of those known at the first of them, each as it is when it is asked for."""
+        for it in list(self._known.values()):
             yield it.status()
 
     # Looking at one revision

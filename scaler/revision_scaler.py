@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from wakeful.config.model import Metric, Revision, Scale
 from wakeful.events import Load, Outage, Sample
@@ -39,14 +40,14 @@ _NOTHING_ASKED = reflex.Reflex()
 _NO_LOAD = Load()
 
 
-@dataclass(frozen=True, slots=True)
-class RevisionStatus:
+class RevisionStatus(NamedTuple):
     """One revision, as the autoscaler sees it now."""
 
     service: str
     revision: str
     retired: bool
     awake: bool
+    woken: bool  # at any time since it was added
     metric: Metric
     desired: int  # what it should have, all rules applied
     starting: int
@@ -338,6 +339,7 @@ class RevisionScaler:
             revision=self.revision.name,
             retired=self.retired,
             awake=it is not None,
+            woken=fleet is not None,
             metric=self.revision.template.scale.metric,
             desired=self.desired,
             starting=fleet.count(State.STARTING) if fleet else 0,

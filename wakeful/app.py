@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -203,7 +203,7 @@ class App:
     def _ready(self) -> bool:
         return not self.plane.draining
 
-    def _metrics(self) -> str:
+    def _metrics(self) -> Iterator[str]:
         return render(self.plane, self._scaler, self._reloads, self.runtime)
 
     # Between the proxy and the scaler
