@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from wakeful.config.model import Config, RuntimeKind, Template
+from dataclasses import fields
+
+from wakeful.config.model import Config, Container, RuntimeKind, Template
 from wakeful.config.nodes import child
+
+_ONLY_CONTAINERS = "runtime process has no {}, which only containers have; leave it out"
+_INSTEAD = {
+    "secrets": "runtime process has no /run/secrets; name the file in 'env' instead",
+    "volumes": "runtime process mounts nothing: its commands see this host's files",
+}
 
 
 def misfits(config: Config, runtime: RuntimeKind) -> list[tuple[str, str]]:
@@ -40,4 +48,9 @@ def _process(template: Template) -> list[tuple[str, str]]:
     for key, value in (("cpu", template.cpu), ("memory", template.memory)):
         if value is not None:
             asks.append((key, f"runtime process cannot limit {key}; leave it out"))
+    given, usual = template.container, Container()
+    for field in fields(Container):
+        if getattr(given, field.name) != getattr(usual, field.name):
+            key = field.name.replace("_", "-")
+            asks.append((key, _INSTEAD.get(key, _ONLY_CONTAINERS).format(key)))
     return asks

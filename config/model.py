@@ -33,13 +33,6 @@ class Metric(StrEnum):
     RPS = "rps"
 
 
-class Aggregation(StrEnum):
-    """How the seconds of a window are averaged."""
-
-    LINEAR = "linear"
-    WEIGHTED_EXPONENTIAL = "weighted-exponential"
-
-
 class AccessLogFormat(StrEnum):
     JSON = "json"
     COMMON = "common"
@@ -73,7 +66,6 @@ class Scale:
     metric: Metric = Metric.CONCURRENCY
     target: float | None = None  # None: 100 requests in flight, or 200 requests per second
     utilization: float = 0.7
-    aggregation: Aggregation = Aggregation.LINEAR
     window: float = 60.0
     panic_window: float = 0.10  # of window
     panic_threshold: float = 2.0
@@ -83,7 +75,6 @@ class Scale:
     activation: int = 1
     max_up_rate: float = 1000.0
     max_down_rate: float = 2.0
-    target_burst_capacity: float = 211.0  # -1: as much as there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +83,57 @@ class Readiness:
 
     path: str | None = None
     timeout: float = 1.0  # of one attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A place of the host, or a named volume, inside a container."""
+
+    source: str  # an absolute path of the engine's host, or the name of a volume
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    soft: int  # -1 = none
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """Where the engine keeps what a container writes; by default 30 MB of it."""
+
+    driver: str = "json-file"
+    options: tuple[tuple[str, str], ...] = (("max-file", "3"), ("max-size", "10m"))
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What only containers have. The names are those of Compose files."""
+
+    entrypoint: tuple[str, ...] = ()  # () = the image's
+    working_dir: str | None = None
+    user: str | None = None  # None = the image's
+    hostname: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    stop_signal: str | None = None  # None = the image's, or SIGTERM
+    init: bool = True  # a first process that reaps orphans
+    no_new_privileges: bool = True
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    pids_limit: int = 2048  # processes and threads; 0 = none
+    ulimits: tuple[tuple[str, Ulimit], ...] = ()
+    shm_size: int | None = None  # bytes
+    read_only: bool = False
+    tmpfs: tuple[str, ...] = ()  # PATH or PATH:OPTIONS
+    volumes: tuple[Volume, ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()  # name in /run/secrets -> absolute path of a file
+    networks: tuple[str, ...] = ()  # besides the one it is reached through
+    extra_hosts: tuple[str, ...] = ()  # NAME:ADDRESS
+    dns: tuple[str, ...] = ()
+    logging: Logging = field(default_factory=Logging)
+    container_runtime: str | None = None  # an OCI runtime the engine knows; None = its default
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +161,7 @@ class Template:
     cpu: float | None = None  # cores
     memory: int | None = None  # bytes
     stop_grace: float = 10.0
+    container: Container = field(default_factory=Container)
 
 
 @dataclass(frozen=True, slots=True)

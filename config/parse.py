@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
+from wakeful.config.container import SECRETS
 from wakeful.config.fit import misfits
-from wakeful.config.model import Config, HostPort, RuntimeKind, Service, Template
+from wakeful.config.model import Config, Container, HostPort, RuntimeKind, Service, Template
 from wakeful.config.nodes import Mapping, Node, Problem, Scalar, child
 from wakeful.config.report import Refused, Report
 from wakeful.config.schema import SERVICE, TOP, Given, read
@@ -94,7 +95,7 @@ def _config(root: Node, config: Config, report: Report) -> Config:
     services = {
         name: service
         for name, entry in nodes.entries.items()
-        if (service := _service(entry.key, entry.value, defaults, report)) is not None
+        if (service := _service(entry.key, entry.value, defaults, report, config.directory))
     }
     config = replace(config, services=MappingProxyType(services))
 
@@ -110,7 +111,7 @@ def overlay(base: T, given: Given) -> T:
     for name, value in changes.items():
         if isinstance(value, Given):
             changes[name] = overlay(getattr(base, name), value)
-        elif name == "env":
+        elif isinstance(value, dict):
             changes[name] = tuple(sorted({**dict(getattr(base, name)), **value}.items()))
     return replace(base, **changes)
 
@@ -118,7 +119,9 @@ def overlay(base: T, given: Given) -> T:
 # One service
 
 
-def _service(key: Scalar, node: Node, defaults: Given, report: Report) -> Service | None:
+def _service(
+    key: Scalar, node: Node, defaults: Given, report: Report, directory: Path
+) -> Service | None:
     path = child("services", key.text)
     if not _NAME.fullmatch(key.text):
         hint = ""
@@ -139,8 +142,10 @@ def _service(key: Scalar, node: Node, defaults: Given, report: Report) -> Servic
         report.refuse_at(path, "one of 'image', 'command' and 'upstreams' is needed")
 
     domains = given.values.pop("domains", ())
-    template = overlay(overlay(Template(), defaults), given)
+    template = overlay(overlay(Template(), _nested(defaults)), _nested(given))
+    template = replace(template, container=_located(template.container, directory))
     template = _settle_timeouts(template, given, defaults, path, report)
+    _check_mounts(template.container, path, report)
     _check_scale(template, given, path, report)
     return Service(key.text, template, domains)
 
@@ -150,6 +155,38 @@ def _only(given: Given, keys: Iterable[str]) -> Given:
     attributes = [key.replace("-", "_") for key in kept]
     values = {name: given.values[name] for name in attributes if name in given.values}
     return Given(values, frozenset(kept))
+
+
+def _nested(given: Given) -> Given:
+    """As the model has it: what only containers have is one value there."""
+    own = {field.name for field in fields(Container)}
+    values = {name: value for name, value in given.values.items() if name not in own}
+    inner = {name: value for name, value in given.values.items() if name in own}
+    return Given({**values, "container": Given(inner)}, given.keys)
+
+
+def _located(container: Container, directory: Path) -> Container:
+    """With paths of the host that start from the file's directory."""
+    volumes = tuple(
+        replace(volume, source=str(directory / volume.source))
+        if volume.source.startswith(".")
+        else volume
+        for volume in container.volumes
+    )
+    secrets = tuple((name, str(directory / file)) for name, file in container.secrets)
+    return replace(container, volumes=volumes, secrets=secrets)
+
+
+def _check_mounts(container: Container, path: str, report: Report) -> None:
+    """One place in a container holds one thing."""
+    mounts = [(SECRETS + "/" + name, child("secrets", name)) for name, _ in container.secrets]
+    mounts += [(one.target, child("volumes", i)) for i, one in enumerate(container.volumes)]
+    mounts += [(one.partition(":")[0], child("tmpfs", i)) for i, one in enumerate(container.tmpfs)]
+    taken: dict[str, str] = {}
+    for target, key in mounts:
+        if target in taken:
+            report.refuse_at(f"{path}.{key}", f"{target} is mounted by {taken[target]} already")
+        taken.setdefault(target, key)
 
 
 def _check_upstreams(given: Given, path: str, report: Report) -> None:

@@ -1,32 +1,47 @@
 """Which keys a configuration file has, and how the value of each is read.
 
-A table per mapping: key to reader. A reader is given a node, its path and the
-report; it returns the value, or reports what is wrong and raises Refused, so
-that reading goes on with the next key and every error is found at once. Rules
-between keys are not known here.
+A table per mapping: key to reader. Rules between keys are not known here.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from wakeful.config import quantity
-from wakeful.config.model import AccessLogFormat, Aggregation, HostPort, Metric, RuntimeKind
-from wakeful.config.nodes import Mapping as MappingNode
-from wakeful.config.nodes import Node, Scalar, Sequence, child
+from wakeful.config import container, quantity
+from wakeful.config.model import (
+    AccessLogFormat,
+    HostPort,
+    Logging,
+    Metric,
+    RuntimeKind,
+    Ulimit,
+)
+from wakeful.config.nodes import Node, Scalar, child
 from wakeful.config.quantity import shown
+from wakeful.config.readers import (
+    Reader,
+    above,
+    choice,
+    closest,
+    mapping,
+    pairs,
+    percentage,
+    raw,
+    scalar,
+    sequence,
+    switch,
+    whole_seconds,
+    within,
+)
 from wakeful.config.report import Refused, Report
 
-Reader: TypeAlias = Callable[[Node, str, Report], Any]
 Section: TypeAlias = Mapping[str, Reader]
 
 
@@ -40,9 +55,9 @@ class Given:
 
 def read(node: Node, path: str, report: Report, section: Section) -> Given:
     """Every key of a mapping, with all that is wrong reported."""
-    mapping = _mapping(node, path, report)
-    given = Given(keys=frozenset(mapping.entries))
-    for key, entry in mapping.entries.items():
+    entries = mapping(node, path, report).entries
+    given = Given(keys=frozenset(entries))
+    for key, entry in entries.items():
         here = child(path, key)
         reader = section.get(key)
         if reader is None:
@@ -54,116 +69,11 @@ def read(node: Node, path: str, report: Report, section: Section) -> Given:
     return given
 
 
-def _mapping(node: Node, path: str, report: Report) -> MappingNode:
-    if isinstance(node, Scalar) and node.empty:
-        return MappingNode(node.line, node.column)  # `env:` with every line commented out
-    if not isinstance(node, MappingNode):
-        raise report.refuse(node, path, f"expected a mapping (KEY: VALUE), not {_kind(node)}")
-    return node
-
-
-def _kind(node: Node) -> str:
-    match node:
-        case Scalar():
-            return shown(node.text)
-        case Sequence():
-            return "a list"
-        case MappingNode():
-            return "a mapping"
-
-
 # Readers
-
-
-def scalar(convert: Callable[[str], Any]) -> Reader:
-    def read_scalar(node: Node, path: str, report: Report) -> Any:
-        if not isinstance(node, Scalar):
-            raise report.refuse(node, path, f"expected a single value, not {_kind(node)}")
-        if node.empty:
-            raise report.refuse(node, path, "the value is missing")
-        try:
-            return convert(node.text)
-        except ValueError as wrong:
-            raise report.refuse(node, path, str(wrong)) from None
-
-    return read_scalar
 
 
 def section(keys: Section) -> Reader:
     return lambda node, path, report: read(node, path, report, keys)
-
-
-def sequence(item: Reader, what: str) -> Reader:
-    """A list; an item that is refused does not hide what is wrong with the next."""
-
-    def read_sequence(node: Node, path: str, report: Report) -> tuple[Any, ...]:
-        if not isinstance(node, Sequence):
-            raise report.refuse(node, path, f"expected a list of {what}, not {_kind(node)}")
-        items: list[Any] = []
-        for index, value in enumerate(node.items):
-            with suppress(Refused):
-                items.append(item(value, child(path, index), report))
-        if len(items) < len(node.items):
-            report.refused.add(path)
-            raise Refused
-        return tuple(items)
-
-    return read_sequence
-
-
-def within(convert: Callable[[str], Any], least: float, most: float, words: str) -> Reader:
-    """A number between two bounds, both included."""
-
-    def convert_within(text: str) -> Any:
-        value = convert(text)
-        if not least <= value <= most:
-            raise ValueError(f"must be {words}, not {text}")
-        return value
-
-    return scalar(convert_within)
-
-
-def above(convert: Callable[[str], float], bound: float, words: str) -> Reader:
-    return within(convert, math.nextafter(bound, math.inf), math.inf, words)
-
-
-def whole_seconds(least: float, most: float, words: str) -> Reader:
-    def convert(text: str) -> float:
-        seconds = quantity.duration(text)
-        if not (least <= seconds <= most and seconds.is_integer()):
-            raise ValueError(f"must be {words} in whole seconds, not {text}")
-        return seconds
-
-    return scalar(convert)
-
-
-def percentage(least: float, most: float, words: str) -> Reader:
-    def convert(text: str) -> float:
-        value = quantity.ratio(text)
-        if least <= value <= most:
-            return value
-        hint = ""
-        if not text.endswith("%"):
-            rule = "a bare number is a fraction up to 1 and a percentage above it"
-            hint = f"; {rule}, so {text} means {100 * value:g}%"
-            if least <= float(text) <= most:  # `2` for twice as much
-                hint += f": write {100 * float(text):g}%"
-        raise ValueError(f"must be {words}, not {text}{hint}")
-
-    return scalar(convert)
-
-
-def choice(options: type[StrEnum]) -> Reader:
-    names = [option.value for option in options]
-
-    def convert(text: str) -> StrEnum:
-        if text in names:
-            return options(text)
-        close = _closest(text, names)
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise ValueError(f"expected one of {', '.join(names)}, not {shown(text)}{hint}")
-
-    return scalar(convert)
 
 
 def _image(text: str) -> str:
@@ -194,14 +104,6 @@ def _probe_path(text: str) -> str:
     return text
 
 
-def _burst_capacity(text: str) -> float:
-    if text == "-1":
-        return -1.0
-    if text.startswith("-"):
-        raise ValueError(f"must be 0 or more, or -1 (as much as there is), not {text}")
-    return quantity.number(text)
-
-
 def _file(text: str) -> str:
     if not text or text.startswith("~"):
         raise ValueError(f"expected a path ('~' is not expanded), not {shown(text)}")
@@ -221,7 +123,7 @@ def command(node: Node, path: str, report: Report) -> tuple[str, ...]:
     if isinstance(node, Scalar):
         words = scalar(_split)(node, path, report)
     else:
-        words = sequence(_text, "words")(node, path, report)
+        words = sequence(raw, "words")(node, path, report)
     if not words or not words[0]:
         raise report.refuse(node, path, "the command is empty")
     return words
@@ -231,30 +133,39 @@ def command(node: Node, path: str, report: Report) -> tuple[str, ...]:
 RESERVED_ENV = frozenset({"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"})
 
 
-def env(node: Node, path: str, report: Report) -> dict[str, str]:
-    """Names and raw texts: NO is "NO", 1.10 is "1.10", and nothing is the empty text."""
-    if isinstance(node, Sequence):
-        raise report.refuse(
-            node, path, "expected a mapping (NAME: value), not a list of NAME=value"
-        )
-    variables: dict[str, str] = {}
-    for name, entry in _mapping(node, path, report).entries.items():
-        here = child(path, name)
-        if name in RESERVED_ENV:
-            report.refuse(entry.key, here, "wakeful sets this variable itself")
-        elif not name or "=" in name:
-            report.refuse(entry.key, here, "the name of a variable may not be empty or contain '='")
-        elif not isinstance(entry.value, Scalar):
-            report.refuse(entry.value, here, f"expected a text, not {_kind(entry.value)}")
-        else:
-            variables[name] = entry.value.text
-    return variables
+def _variable(name: str) -> str:
+    if name in RESERVED_ENV:
+        raise ValueError("wakeful sets this variable itself")
+    if not name or "=" in name:
+        raise ValueError("the name of a variable may not be empty or contain '='")
+    return name
 
 
-def _text(node: Node, path: str, report: Report) -> str:
-    if not isinstance(node, Scalar):
-        raise report.refuse(node, path, f"expected a text, not {_kind(node)}")
-    return node.text
+def logging(node: Node, path: str, report: Report) -> Logging:
+    """A driver and its options; those of the usual one keep their bounds unless they are given."""
+    given = read(node, path, report, LOGGING).values
+    usual = Logging()
+    driver = given.get("driver", usual.driver)
+    options = dict(usual.options) if driver == usual.driver else {}
+    options.update(given.get("options", {}))
+    return Logging(driver, tuple(sorted(options.items())))
+
+
+def ulimit(node: Node, path: str, report: Report) -> Ulimit:
+    """One number for both, or a mapping of soft and hard."""
+    if isinstance(node, Scalar) and not node.empty:
+        both = scalar(container.limit)(node, path, report)
+        return Ulimit(both, both)
+    given = read(node, path, report, ULIMIT)
+    missing = ULIMIT.keys() - given.keys
+    if missing:
+        raise report.refuse(node, path, f"{' and '.join(sorted(missing))} is needed too")
+    if len(given.values) < len(ULIMIT):
+        raise Refused
+    limits = Ulimit(**given.values)
+    if limits.hard != -1 and not 0 <= limits.soft <= limits.hard:
+        raise report.refuse(node, path, f"soft ({limits.soft}) is above hard ({limits.hard})")
+    return limits
 
 
 def access_log(node: Node, path: str, report: Report) -> Given:
@@ -278,7 +189,6 @@ SCALE: Section = {
     "metric": choice(Metric),
     "target": within(quantity.number, 0.01, math.inf, "0.01 or more"),
     "utilization": percentage(0.01, 1, "1% to 100%"),
-    "aggregation": choice(Aggregation),
     "window": whole_seconds(6, 3600, "6s to 1h"),
     "panic-window": percentage(0.01, 1, "1% to 100%"),
     "panic-threshold": percentage(1.1, 10, "110% to 1000%"),
@@ -288,11 +198,43 @@ SCALE: Section = {
     "activation": within(_whole, 1, math.inf, "1 or more"),
     "max-up-rate": above(quantity.number, 1, "more than 1"),
     "max-down-rate": above(quantity.number, 1, "more than 1"),
-    "target-burst-capacity": scalar(_burst_capacity),
 }
 READINESS: Section = {
     "path": scalar(_probe_path),
     "timeout": _positive_seconds,
+}
+LOGGING: Section = {
+    "driver": scalar(container.driver_name),
+    "options": pairs(raw, "NAME=value", container.log_option),
+}
+ULIMIT: Section = {
+    "soft": scalar(container.limit),
+    "hard": scalar(container.limit),
+}
+# What only containers have.
+CONTAINER: Section = {
+    "entrypoint": command,
+    "working-dir": scalar(container.inner_path),
+    "user": scalar(container.user),
+    "hostname": scalar(quantity.domain),
+    "labels": pairs(raw, "NAME=value", container.label),
+    "stop-signal": scalar(container.signal_name),
+    "init": scalar(switch),
+    "no-new-privileges": scalar(switch),
+    "cap-add": sequence(scalar(container.capability), "capabilities"),
+    "cap-drop": sequence(scalar(container.capability), "capabilities"),
+    "pids-limit": within(_whole, 0, math.inf, "0 or more (0 means no limit)"),
+    "ulimits": pairs(ulimit, "NAME=LIMIT", container.ulimit_name),
+    "shm-size": within(quantity.memory, 1, math.inf, "more than 0"),
+    "read-only": scalar(switch),
+    "tmpfs": sequence(scalar(container.tmpfs), "paths"),
+    "volumes": sequence(scalar(container.volume), "SOURCE:TARGET"),
+    "secrets": pairs(scalar(_file), "NAME=FILE", container.secret_name),
+    "networks": sequence(scalar(container.network_name), "names"),
+    "extra-hosts": sequence(scalar(container.extra_host), "NAME:ADDRESS"),
+    "dns": sequence(scalar(container.name_server), "addresses"),
+    "logging": logging,
+    "container-runtime": scalar(container.runtime_name),
 }
 ACCESS_LOG: Section = {
     "format": choice(AccessLogFormat),
@@ -303,7 +245,7 @@ SERVICE: Section = {
     "command": command,
     "upstreams": sequence(scalar(_upstream), "addresses"),
     "port": within(_whole, 1, 65535, "1 to 65535"),
-    "env": env,
+    "env": pairs(raw, "NAME=value", _variable),
     "domains": sequence(scalar(quantity.domain), "host names"),
     "concurrency": within(_whole, 0, 1000, "0 to 1000 (0 means no limit)"),
     "min-instances": within(_whole, 0, math.inf, "0 or more"),
@@ -319,6 +261,7 @@ SERVICE: Section = {
     # Docker refuses a container with less.
     "memory": within(quantity.memory, 6 * 2**20, math.inf, "6Mi or more"),
     "stop-grace": within(_seconds, 0, math.inf, "0s or more"),
+    **CONTAINER,
 }
 
 
@@ -341,7 +284,7 @@ TOP: Section = {
     "trusted-proxies": sequence(scalar(quantity.network), "networks"),
     "simultaneous-starts": within(_whole, 1, math.inf, "1 or more"),
     "defaults": section(DEFAULTS),
-    "services": _mapping,
+    "services": mapping,
 }
 
 # Where a key belongs, in words; in the order in which places are searched.
@@ -350,6 +293,8 @@ _PLACES: dict[str, tuple[Section, str]] = {
     "scale": (SCALE, "'scale'"),
     "queue": (QUEUE, "'queue'"),
     "readiness": (READINESS, "'readiness'"),
+    "logging": (LOGGING, "'logging'"),
+    "ulimit": (ULIMIT, "a limit of 'ulimits'"),
     "access-log": (ACCESS_LOG, "'access-log'"),
     "top": (TOP, "the top of the file"),
 }
@@ -360,6 +305,8 @@ _FOREIGN = {
     "cpus": "cpu",
     "mem-limit": "memory",
     "stop-grace-period": "stop-grace",
+    "runtime": "container-runtime",
+    "healthcheck": "readiness",
     "min-scale": "min-instances",
     "max-scale": "max-instances",
     "container-concurrency": "concurrency",
@@ -368,7 +315,6 @@ _FOREIGN = {
     "scale-down-delay": "down-delay",
     "initial-scale": "initial",
     "activation-scale": "activation",
-    "metric-aggregation-algorithm": "aggregation",
 }
 
 
@@ -390,16 +336,9 @@ def unknown_key(key: str, place: str) -> str:
         if kebab in keys:
             spelt = "it" if kebab == key else repr(kebab)
             return f"unknown key here; {spelt} belongs in {words}"
-    if close := _closest(kebab, here):
+    if close := closest(kebab, here):
         return f"unknown key; did you mean {close!r}?"
     for keys, words in _PLACES.values():
-        if close := _closest(kebab, keys):
+        if close := closest(kebab, keys):
             return f"unknown key; did you mean {close!r}, in {words}?"
     return f"unknown key; known here are {', '.join(here)}"
-
-
-def _closest(word: str, known: Mapping[str, Any] | list[str]) -> str | None:
-    # difflib takes time with the square of the length
-    if len(word) > 40:
-        return None
-    return next(iter(difflib.get_close_matches(word, known, n=1)), None)

@@ -235,9 +235,7 @@ class DataPlane:
 
     def _throttler(self, revision: Revision) -> Throttler:
         throttler = self.throttlers.get(revision.name)
-        if throttler is not None:
-            throttler.retune(revision)
-        else:
+        if throttler is None:
             throttler = self.throttlers[revision.name] = Throttler(
                 revision,
                 self._signals,

@@ -6,7 +6,6 @@ to a stranger's container, and that must not be touched.
 
 from __future__ import annotations
 
-import math
 import re
 import socket
 import threading
@@ -20,21 +19,25 @@ from docker.errors import APIError, NotFound
 
 from wakeful.config.model import Revision
 from wakeful.runtime.docker_events import exit_detail
+from wakeful.runtime.docker_spec import (
+    INSTANCE,
+    OWNER,
+    PORT,
+    REVISION,
+    SERVICE,
+    asked_for,
+    container_spec,
+)
 from wakeful.runtime.driver import DriverError
-from wakeful.runtime.environment import command, environment
 from wakeful.runtime.instance import Address, Found, InstanceId
-
-OWNER = "wakeful.owner"
-SERVICE = "wakeful.service"
-REVISION = "wakeful.revision"
-INSTANCE = "wakeful.instance"
-PORT = "wakeful.port"  # so that an adopted instance's address needs no second call
 
 # Nothing can listen on port 0: the address of a container that ended before
 # it could be asked for one. Its exit is what its owner will hear of.
 _NOWHERE = Address("127.0.0.1", 0)
 
 _DEAD = ("created", "exited", "dead")
+
+_MISSING_SOURCE = re.compile(r"bind source path does not exist: (.+)$")
 
 
 class Abandoned(DriverError):
@@ -54,13 +57,15 @@ def launch(
         raise Abandoned
     container = _create(client, owner, revision, instance, network)
     try:
+        for extra in revision.template.container.networks:
+            client.connect_container_to_network(container, extra)
         if abandoned.is_set():
             raise Abandoned
         client.start(container)
         state = client.inspect_container(container)
         if not state["State"]["Running"]:
             return _NOWHERE
-        address = _address(state["NetworkSettings"]["Networks"], revision.template.port)
+        address = _address(state, revision.template.port)
         if address is None:
             raise DriverError(f"container {instance} has no address on network {network}")
     except BaseException:
@@ -73,30 +78,16 @@ def launch(
 def _create(
     client: APIClient, owner: str, revision: Revision, instance: InstanceId, network: str | None
 ) -> str:
-    template = revision.template
-    limits: dict[str, Any] = {}
-    if template.cpu is not None:
-        limits["nano_cpus"] = round(template.cpu * 1e9)
-    if template.memory is not None:
-        # Equal, so that memory is memory: otherwise as much swap comes on top.
-        limits["mem_limit"] = limits["memswap_limit"] = template.memory
-    created = client.create_container(
-        template.image,
-        command(revision, template.port) or None,
-        name=instance,
-        environment=environment(revision, template.port),
-        labels={
-            OWNER: owner,
-            SERVICE: revision.service,
-            REVISION: revision.name,
-            INSTANCE: instance,
-            PORT: str(template.port),
-        },
-        # For whoever else stops it; our own stop counts its own grace.
-        stop_timeout=math.ceil(template.stop_grace),
-        host_config=client.create_host_config(network_mode=network, **limits),
-    )
-    container: str = created["Id"]
+    wanted = revision.template.container
+    spec = container_spec(owner, revision, instance, network)
+    try:
+        container: str = client.create_container_from_config(spec, instance)["Id"]  # type: ignore[no-untyped-call]
+    except APIError as error:
+        missing = _MISSING_SOURCE.search(str(error.explanation))
+        if missing is None:
+            raise
+        what = asked_for(wanted, missing[1])
+        raise DriverError(f"{what}: there is no {missing[1]} on the engine's host") from None
     return container
 
 
@@ -151,7 +142,7 @@ def running(client: APIClient, owner: str) -> list[Found]:
         labels = container["Labels"]
         if container["State"] != "running" or not labels.get(PORT, "").isdecimal():
             continue
-        address = _address(container["NetworkSettings"]["Networks"], int(labels[PORT]))
+        address = _address(container, int(labels[PORT]))
         if address is not None:
             found.append(
                 Found(
@@ -240,12 +231,13 @@ def _list(
     return listed
 
 
-def _address(networks: Mapping[str, Mapping[str, Any]], port: int) -> Address | None:
-    for settings in networks.values():
-        host = settings.get("IPAddress") or settings.get("GlobalIPv6Address")
-        if host:
-            return Address(host, port)
-    return None
+def _address(container: Mapping[str, Any], port: int) -> Address | None:
+    """On the network it was made for: of the others nobody says that they can be reached."""
+    mode = container["HostConfig"]["NetworkMode"]
+    networks = container["NetworkSettings"]["Networks"]
+    settings = networks.get("bridge" if mode == "default" else mode) or {}
+    host = settings.get("IPAddress") or settings.get("GlobalIPv6Address")
+    return Address(host, port) if host else None
 
 
 def _ending(state: Mapping[str, Any]) -> str:

@@ -25,4 +25,12 @@ def environment(revision: Revision, port: int) -> dict[str, str]:
 
 def command(revision: Revision, port: int) -> list[str]:
     """The command with the port filled in: no shell runs, so nothing else would do it."""
-    return [_PORT.sub(str(port), argument) for argument in revision.template.command]
+    return _with_port(revision.template.command, port)
+
+
+def entrypoint(revision: Revision, port: int) -> list[str]:
+    return _with_port(revision.template.container.entrypoint, port)
+
+
+def _with_port(words: tuple[str, ...], port: int) -> list[str]:
+    return [_PORT.sub(str(port), word) for word in words]

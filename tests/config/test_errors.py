@@ -210,12 +210,6 @@ BAD_VALUES = [
         "must be 110% to 1000%, not 0.5; a bare number is a fraction up to 1 and a percentage "
         "above it, so 0.5 means 50%",
     ),
-    (
-        "scale: {target-burst-capacity: -11}",
-        "4:36",
-        "scale.target-burst-capacity",
-        "must be 0 or more, or -1 (as much as there is), not -11",
-    ),
     ("scale: {activation: 0}", "4:25", "scale.activation", "must be 1 or more, not 0"),
     (
         "scale: {activation: 11}",
@@ -246,6 +240,131 @@ BAD_VALUES = [
         "min-instances",
         "min-instances (11) is more than max-instances (10)",
     ),
+    ("init: yes", "4:11", "init", "expected true or false, not 'yes'"),
+    ("read-only: 1", "4:16", "read-only", "expected true or false, not '1'"),
+    (
+        "cap-add: [NET_ADMINN]",
+        "4:15",
+        "cap-add[0]",
+        "expected a capability such as NET_RAW, or ALL, not 'NET_ADMINN'; "
+        "did you mean 'NET_ADMIN'?",
+    ),
+    ("cap-drop: ALL", "4:15", "cap-drop", "expected a list of capabilities, not 'ALL'"),
+    (
+        "pids-limit: -1",
+        "4:17",
+        "pids-limit",
+        "expected a whole number in decimal digits, not '-1'",
+    ),
+    (
+        "ulimits: {nofiles: 1}",
+        "4:15",
+        "ulimits.nofiles",
+        "expected a limit such as nofile, not 'nofiles'; did you mean 'nofile'?",
+    ),
+    ("ulimits: {nofile: {soft: 1}}", "4:23", "ulimits.nofile", "hard is needed too"),
+    (
+        "ulimits: {nofile: {soft: 2, hard: 1}}",
+        "4:23",
+        "ulimits.nofile",
+        "soft (2) is above hard (1)",
+    ),
+    (
+        "ulimits: {nofile: {soft: -1, hard: 9}}",
+        "4:23",
+        "ulimits.nofile",
+        "soft (-1) is above hard (9)",
+    ),
+    (
+        "ulimits: {nofile: {soft: x, hard: 1}}",
+        "4:30",
+        "ulimits.nofile.soft",
+        "expected a whole number in decimal digits, not 'x'",
+    ),
+    (
+        "ulimits: [nofile=1]",
+        "4:14",
+        "ulimits",
+        "expected a mapping (NAME: LIMIT), not a list of NAME=LIMIT",
+    ),
+    (
+        "volumes: [/data]",
+        "4:15",
+        "volumes[0]",
+        "expected SOURCE:TARGET or SOURCE:TARGET:ro, such as ./data:/data, not '/data'",
+    ),
+    (
+        "volumes: ['~/x:/x']",
+        "4:15",
+        "volumes[0]",
+        "expected a path ('~' is not expanded), not '~/x'",
+    ),
+    (
+        "volumes: ['data/x:/x']",
+        "4:15",
+        "volumes[0]",
+        "a relative path begins with ./: write './data/x'",
+    ),
+    (
+        "volumes: ['-x:/x']",
+        "4:15",
+        "volumes[0]",
+        "expected a path that begins with / or ./, or the name of a volume, not '-x'",
+    ),
+    (
+        "volumes: ['x1:x']",
+        "4:15",
+        "volumes[0]",
+        "expected an absolute path inside the container, not 'x'",
+    ),
+    (
+        "volumes: ['x1:/a/../..']",
+        "4:15",
+        "volumes[0]",
+        "expected an absolute path inside the container, not '/a/../..'",
+    ),
+    (
+        "volumes: ['x1://']",
+        "4:15",
+        "volumes[0]",
+        "the root of the container cannot be mounted over",
+    ),
+    (
+        "volumes: ['x1:/x:z']",
+        "4:15",
+        "volumes[0]",
+        "expected ro or rw after the target, not 'z'",
+    ),
+    ("tmpfs: ['/tmp:']", "4:13", "tmpfs[0]", "the options are missing after ':' in '/tmp:'"),
+    (
+        "secrets: [key]",
+        "4:14",
+        "secrets",
+        "expected a mapping (NAME: FILE), not a list of NAME=FILE",
+    ),
+    ("secrets: {a/b: x}", "4:15", "secrets.'a/b'", "expected a name for a file in /run/secrets"),
+    ("secrets: {a: ''}", "4:18", "secrets.a", "expected a path ('~' is not expanded), not ''"),
+    (
+        "labels: {wakeful.owner: x}",
+        "4:14",
+        "labels.'wakeful.owner'",
+        "a label needs a name, and wakeful.* are wakeful's own",
+    ),
+    ("logging: {options: {'': x}}", "4:25", "logging.options.''", "an option needs a name"),
+    (
+        "extra-hosts: [db]",
+        "4:19",
+        "extra-hosts[0]",
+        "expected NAME:ADDRESS such as db:10.0.0.5, or NAME:host-gateway, not 'db'",
+    ),
+    ("dns: [a.b]", "4:11", "dns[0]", "expected the address of a name server, not 'a.b'"),
+    (
+        "stop-signal: QUIT",
+        "4:18",
+        "stop-signal",
+        "expected a signal such as SIGQUIT, not 'QUIT'",
+    ),
+    ("user: 'a b'", "4:11", "user", "expected a user such as 1000, 1000:1000 or app, not 'a b'"),
 ]
 
 
@@ -318,6 +437,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
             cpu: 1
             memory: 1Gi
             stop-grace: 1s
+            read-only: false
         """) == [
         *(
             f"f:{line}:{column}: services.a.{key}: either upstreams answer, or instances of an "
@@ -337,6 +457,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
                 (12, 10, "cpu"),
                 (13, 13, "memory"),
                 (14, 17, "stop-grace"),
+                (15, 16, "read-only"),
             ]
         ),
     ]
@@ -400,6 +521,17 @@ def test_with_runtime_process_what_a_process_cannot_have_is_refused_where_it_is_
 
 
 # Rules between keys
+
+
+def test_one_place_in_a_container_holds_one_thing() -> None:
+    assert faults("""\
+        defaults: {tmpfs: ['/run/secrets/key']}
+        services:
+          a: {image: x, secrets: {key: ./key}, volumes: [one:/data, 'two://data/:ro']}
+        """) == [
+        "f:1:20: defaults.tmpfs[0]: /run/secrets/key is mounted by secrets.key already",
+        "f:3:61: services.a.volumes[1]: /data is mounted by volumes[0] already",
+    ]
 
 
 def test_a_default_that_breaks_a_rule_is_said_once() -> None:
@@ -484,6 +616,9 @@ def test_a_name_that_is_nearly_right_is_told_how_to_be() -> None:
         ("min_instances", "service", "unknown key; did you mean 'min-instances'?"),
         ("minInstances", "service", "unknown key; did you mean 'min-instances'?"),
         ("environment", "service", "unknown key; did you mean 'env'?"),
+        ("cap_add", "service", "unknown key; did you mean 'cap-add'?"),
+        ("runtime", "service", "unknown key; did you mean 'container-runtime'?"),
+        ("options", "service", "unknown key here; it belongs in 'logging'"),
         ("containerConcurrency", "service", "unknown key; did you mean 'concurrency'?"),
         ("window", "service", "unknown key here; it belongs in 'scale'"),
         ("panicWindow", "service", "unknown key here; 'panic-window' belongs in 'scale'"),
@@ -512,7 +647,16 @@ def test_only_the_top_level_may_have_keys_of_ones_own() -> None:
 # Whatever is written, the answer is a configuration or a ConfigError
 
 KEYS = st.sampled_from(
-    [*schema.TOP, *schema.SERVICE, *schema.SCALE, *schema.QUEUE, *schema.READINESS, "hello", "<<"]
+    [
+        *schema.TOP,
+        *schema.SERVICE,
+        *schema.SCALE,
+        *schema.QUEUE,
+        *schema.READINESS,
+        *schema.LOGGING,
+        "hello",
+        "<<",
+    ]
 ) | st.text(max_size=5)
 TEXTS = st.text(max_size=10) | st.sampled_from(
     ["5s", "70%", "256Mi", "500m", ":8080", "127.0.0.1:9001", "a.example", "json", "docker", "1"]
@@ -592,7 +736,12 @@ def test_every_key_belongs_to_a_field_of_the_model() -> None:
     def attributes(kind: type) -> set[str]:
         return {name.replace("_", "-") for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
 
-    assert set(schema.SERVICE) == attributes(model.Template) | {"domains"}
+    assert set(schema.CONTAINER) == attributes(model.Container)
+    assert set(schema.SERVICE) == (
+        (attributes(model.Template) - {"container"}) | set(schema.CONTAINER) | {"domains"}
+    )
+    assert set(schema.LOGGING) == attributes(model.Logging)
+    assert set(schema.ULIMIT) == attributes(model.Ulimit)
     assert set(schema.SCALE) == attributes(model.Scale)
     assert set(schema.QUEUE) == attributes(model.Queue)
     assert set(schema.READINESS) == attributes(model.Readiness)

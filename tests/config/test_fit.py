@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from wakeful.config.fit import misfits
-from wakeful.config.model import Config, HostPort, RuntimeKind, Service, Template
+from wakeful.config.model import (
+    Config,
+    Container,
+    HostPort,
+    RuntimeKind,
+    Service,
+    Template,
+    Volume,
+)
 
 FIXED = Template(upstreams=(HostPort("127.0.0.1", 9001),))
 
@@ -36,6 +44,40 @@ def test_a_process_can_have_no_image_and_no_limits() -> None:
         "services.a.cpu",
         "services.a.memory",
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "container", "message"),
+    [
+        (
+            "read-only",
+            Container(read_only=True),
+            "runtime process has no read-only, which only containers have; leave it out",
+        ),
+        (
+            "init",
+            Container(init=False),
+            "runtime process has no init, which only containers have; leave it out",
+        ),
+        (
+            "secrets",
+            Container(secrets=(("key", "/key"),)),
+            "runtime process has no /run/secrets; name the file in 'env' instead",
+        ),
+        (
+            "volumes",
+            Container(volumes=(Volume("v1", "/v"),)),
+            "runtime process mounts nothing: its commands see this host's files",
+        ),
+    ],
+)
+def test_what_only_containers_have_a_process_cannot(
+    key: str, container: Container, message: str
+) -> None:
+    asked = config(a=Template(command=("y",), container=container))
+    assert misfits(asked, RuntimeKind.PROCESS) == [(f"services.a.{key}", message)]
+    asked = config(a=Template(image="x", container=container))
+    assert misfits(asked, RuntimeKind.DOCKER) == []
 
 
 def test_auto_is_not_something_that_runs_anything() -> None:

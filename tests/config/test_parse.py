@@ -14,9 +14,10 @@ from wakeful.config.load import loads
 from wakeful.config.model import (
     AccessLog,
     AccessLogFormat,
-    Aggregation,
     Config,
+    Container,
     HostPort,
+    Logging,
     Metric,
     Queue,
     Readiness,
@@ -24,6 +25,8 @@ from wakeful.config.model import (
     Scale,
     Service,
     Template,
+    Ulimit,
+    Volume,
 )
 
 HELLO = "services: {hello: {image: 'hello:1'}}\n"
@@ -83,7 +86,62 @@ def test_every_key_of_the_top_level_is_honoured(line: str, attribute: str, value
     assert getattr(config(f"{HELLO}{line}\n"), attribute) == value
 
 
-CONTAINER_KEYS: list[tuple[str, dict[str, Any]]] = [
+ONLY_CONTAINERS: list[tuple[str, dict[str, Any]]] = [
+    ("entrypoint: [sh, -c]", {"entrypoint": ("sh", "-c")}),
+    ("working-dir: /srv/./app/", {"working_dir": "/srv/app"}),
+    ("user: 1000:1000", {"user": "1000:1000"}),
+    ("hostname: Web", {"hostname": "web"}),
+    ("labels: {tier: NO, 'a.b/c':}", {"labels": (("a.b/c", ""), ("tier", "NO"))}),
+    ("stop-signal: SIGQUIT", {"stop_signal": "SIGQUIT"}),
+    ("init: false", {"init": False}),
+    ("init: true", {}),
+    ("no-new-privileges: false", {"no_new_privileges": False}),
+    ("cap-add: [cap_net_raw, ALL]", {"cap_add": ("NET_RAW", "ALL")}),
+    ("cap-drop: [CHOWN]", {"cap_drop": ("CHOWN",)}),
+    ("pids-limit: 0", {"pids_limit": 0}),
+    ("ulimits: {nofile: 1024}", {"ulimits": (("nofile", Ulimit(1024, 1024)),)}),
+    ("ulimits: {core: {soft: 0, hard: -1}}", {"ulimits": (("core", Ulimit(0, -1)),)}),
+    ("ulimits: {memlock: unlimited}", {"ulimits": (("memlock", Ulimit(-1, -1)),)}),
+    ("shm-size: 1Gi", {"shm_size": 1_073_741_824}),
+    ("read-only: true", {"read_only": True}),
+    ("tmpfs: [/run, '/tmp/:size=64m']", {"tmpfs": ("/run", "/tmp:size=64m")}),
+    (
+        "volumes: [data:/data, ./x:/x:ro, ../y:/y:rw, /z:/z]",
+        {
+            "volumes": (
+                Volume("data", "/data"),
+                Volume("/etc/wakeful/x", "/x", read_only=True),
+                Volume("/etc/wakeful/../y", "/y"),
+                Volume("/z", "/z"),
+            )
+        },
+    ),
+    (
+        "secrets: {key: ./key.txt, pin: /run/pin}",
+        {"secrets": (("key", "/etc/wakeful/key.txt"), ("pin", "/run/pin"))},
+    ),
+    ("networks: [db, cache_1]", {"networks": ("db", "cache_1")}),
+    (
+        "extra-hosts: ['db:10.0.0.5', 'up:host-gateway', 'six:[::1]']",
+        {"extra_hosts": ("db:10.0.0.5", "up:host-gateway", "six:::1")},
+    ),
+    ("dns: [1.1.1.1, '::1']", {"dns": ("1.1.1.1", "::1")}),
+    ("logging: {driver: local}", {"logging": Logging("local", ())}),
+    (
+        "logging: {options: {max-size: 1m}}",
+        {"logging": Logging("json-file", (("max-file", "3"), ("max-size", "1m")))},
+    ),
+    (
+        "logging: {driver: json-file, options: {compress: true}}",
+        {
+            "logging": Logging(
+                options=(("compress", "true"), ("max-file", "3"), ("max-size", "10m"))
+            )
+        },
+    ),
+    ("container-runtime: runsc", {"container_runtime": "runsc"}),
+]
+SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("command: [python3, app.py]", {"command": ("python3", "app.py")}),
     ("command: python3 'my app.py' --n=1", {"command": ("python3", "my app.py", "--n=1")}),
     (
@@ -112,12 +170,6 @@ CONTAINER_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("scale: {utilization: 80%}", {"scale": Scale(utilization=0.8)}),
     ("scale: {utilization: 0.8}", {"scale": Scale(utilization=0.8)}),
     ("scale: {window: 6s}", {"scale": Scale(window=6.0)}),
-    (
-        "scale: {aggregation: weighted-exponential}",
-        {"scale": Scale(aggregation=Aggregation.WEIGHTED_EXPONENTIAL)},
-    ),
-    ("scale: {target-burst-capacity: -1}", {"scale": Scale(target_burst_capacity=-1.0)}),
-    ("scale: {target-burst-capacity: 0}", {"scale": Scale(target_burst_capacity=0.0)}),
     ("scale: {window: 1h}", {"scale": Scale(window=3600.0)}),
     ("scale: {panic-window: 1%}", {"scale": Scale(panic_window=0.01)}),
     ("scale: {panic-window: 100}", {"scale": Scale(panic_window=1.0)}),
@@ -136,15 +188,16 @@ CONTAINER_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("memory: 256Mi", {"memory": 268_435_456}),
     ("stop-grace: 0s", {"stop_grace": 0.0}),
     ("max-request-body: 10Mi", {"max_request_body": 10_485_760}),
+    *((lines, {"container": Container(**changes)}) for lines, changes in ONLY_CONTAINERS),
 ]
 
 
-@pytest.mark.parametrize(("lines", "changes"), CONTAINER_KEYS)
+@pytest.mark.parametrize(("lines", "changes"), SERVICE_KEYS)
 def test_every_key_of_a_service_is_honoured(lines: str, changes: dict[str, Any]) -> None:
     assert template(f"image: hello:1\n{lines}") == replace(Template(image="hello:1"), **changes)
 
 
-@pytest.mark.parametrize(("lines", "changes"), CONTAINER_KEYS)
+@pytest.mark.parametrize(("lines", "changes"), SERVICE_KEYS)
 def test_every_key_of_a_service_can_be_a_default(lines: str, changes: dict[str, Any]) -> None:
     defaults = "defaults:\n" + indent(lines, "  ") + "\n"
     assert template("image: hello:1", defaults) == replace(Template(image="hello:1"), **changes)
@@ -234,6 +287,28 @@ def test_a_service_wins_over_the_defaults_key_by_key() -> None:
         queue=Queue(6, 5.0),
         scale=Scale(target=5.0, window=40.0),
         readiness=Readiness("/ok", 3.0),
+    )
+
+
+def test_labels_secrets_and_limits_are_merged_as_variables_are_and_lists_are_not() -> None:
+    top = (
+        "defaults:\n"
+        "  labels: {a: default, b: default}\n"
+        "  secrets: {a: /default, b: /default}\n"
+        "  ulimits: {core: 0, nofile: 10}\n"
+        "  cap-add: [NET_RAW]\n"
+        "  logging: {options: {max-size: 1m}}\n"
+    )
+    body = (
+        "image: x\nlabels: {b: own}\nsecrets: {b: /own}\nulimits: {nofile: 20}\n"
+        "cap-add: [SYS_TIME]\nlogging: {options: {max-file: 1}}"
+    )
+    assert template(body, top).container == Container(
+        labels=(("a", "default"), ("b", "own")),
+        secrets=(("a", "/default"), ("b", "/own")),
+        ulimits=(("core", Ulimit(0, 0)), ("nofile", Ulimit(20, 20))),
+        cap_add=("SYS_TIME",),
+        logging=Logging(options=(("max-file", "1"), ("max-size", "10m"))),
     )
 
 

@@ -4,91 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import threading
-import urllib.request
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from docker.api.client import APIClient
 
+from tests.integration.driving import Exits, containers, get, new_id, opened, revision, until
 from tests.integration.registry import registry
 from tests.integration.relay import Relay
-from wakeful.config.model import Readiness, Revision, Template
+from wakeful.config.model import Container, Readiness
 from wakeful.runtime.docker import DockerDriver
 from wakeful.runtime.docker_engine import docker_host
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
-from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+from wakeful.runtime.instance import Exit, Found
 from wakeful.runtime.probe import ready
 
 pytestmark = pytest.mark.docker
 
-APP = ("python3", "/app/app.py")
-
 # The docker package drops the socket of a connect that failed without closing it.
 failed_connects_leak = pytest.mark.filterwarnings("ignore:unclosed <socket.socket.*family=1,")
-
-
-class Exits:
-    """What the driver reported, and the means to wait for it."""
-
-    def __init__(self) -> None:
-        self.seen: list[Exit] = []
-        self._arrived = asyncio.Event()
-
-    def __call__(self, exit: Exit) -> None:
-        self.seen.append(exit)
-        self._arrived.set()
-
-    async def of(self, instance: InstanceId) -> str:
-        async with asyncio.timeout(20):
-            while not any(exit.instance == instance for exit in self.seen):
-                self._arrived.clear()
-                await self._arrived.wait()
-        (detail,) = (exit.detail for exit in self.seen if exit.instance == instance)
-        return detail
-
-
-@asynccontextmanager
-async def opened(owner: str) -> AsyncIterator[tuple[DockerDriver, Exits]]:
-    driver, exits = DockerDriver(owner), Exits()
-    await driver.open(exits)
-    try:
-        yield driver, exits
-    finally:
-        await driver.close()
-
-
-def revision(image: str, *behaviour: str, **template: Any) -> Revision:
-    command = (*APP, *behaviour) if behaviour else ()
-    return Revision("hello", 3, Template(image=image, command=command, **template))
-
-
-def new_id() -> InstanceId:
-    return InstanceId(f"hello-00003-{uuid.uuid4().hex[:8]}")
-
-
-def get(address: Address, path: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://{address.host}:{address.port}{path}") as response:
-        answer: dict[str, Any] = json.load(response)
-    return answer
-
-
-def containers(engine: APIClient, owner: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = engine.containers(
-        all=True, filters={"label": f"wakeful.owner={owner}"}
-    )
-    return listed
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 (the engine has no event for it)
-            await asyncio.sleep(0.01)
 
 
 def test_a_started_instance_serves_at_its_address_with_the_container_contract(
@@ -225,10 +161,13 @@ def test_a_missing_image_is_named_with_the_reason_in_one_line(
 def test_an_absent_image_is_pulled_once_for_all_who_wait_for_it(
     engine: APIClient, owner: str
 ) -> None:
+    bare = Container(init=False)  # so that it is the engine that cannot run the note
+
     async def story(image: str, released: threading.Event, asked: Callable[[], bool]) -> None:
         async with opened(owner) as (driver, _):
             starts = [
-                asyncio.create_task(driver.start(revision(image), new_id())) for _ in range(4)
+                asyncio.create_task(driver.start(revision(image, container=bare), new_id()))
+                for _ in range(4)
             ]
             await until(asked)
             released.set()
@@ -255,9 +194,9 @@ def test_a_command_that_cannot_be_run_fails_in_one_line_and_leaves_nothing(
 ) -> None:
     async def story() -> None:
         async with opened(owner) as (driver, exits):
-            hello = Revision("hello", 3, Template(image=app_image, command=(command,)))
+            bare = Container(entrypoint=(command,), init=False)
             with pytest.raises(DriverError) as caught:
-                await driver.start(hello, new_id())
+                await driver.start(revision(app_image, container=bare), new_id())
             message = str(caught.value)
             assert message.startswith(f'cannot start hello: exec: "{command}": ')
             assert "\n" not in message

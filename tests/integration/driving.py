@@ -1,0 +1,77 @@
+"""Starting instances through the Docker driver, and seeing what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from docker.api.client import APIClient
+
+from wakeful.config.model import Revision, Template
+from wakeful.runtime.docker import DockerDriver
+from wakeful.runtime.instance import Address, Exit, InstanceId
+
+APP = ("python3", "/app/app.py")
+
+
+class Exits:
+    """What the driver reported, and the means to wait for it."""
+
+    def __init__(self) -> None:
+        self.seen: list[Exit] = []
+        self._arrived = asyncio.Event()
+
+    def __call__(self, exit: Exit) -> None:
+        self.seen.append(exit)
+        self._arrived.set()
+
+    async def of(self, instance: InstanceId) -> str:
+        async with asyncio.timeout(20):
+            while not any(exit.instance == instance for exit in self.seen):
+                self._arrived.clear()
+                await self._arrived.wait()
+        (detail,) = (exit.detail for exit in self.seen if exit.instance == instance)
+        return detail
+
+
+@asynccontextmanager
+async def opened(owner: str) -> AsyncIterator[tuple[DockerDriver, Exits]]:
+    driver, exits = DockerDriver(owner), Exits()
+    await driver.open(exits)
+    try:
+        yield driver, exits
+    finally:
+        await driver.close()
+
+
+def revision(image: str, *behaviour: str, **template: Any) -> Revision:
+    command = (*APP, *behaviour) if behaviour else ()
+    return Revision("hello", 3, Template(image=image, command=command, **template))
+
+
+def new_id() -> InstanceId:
+    return InstanceId(f"hello-00003-{uuid.uuid4().hex[:8]}")
+
+
+def get(address: Address, path: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://{address.host}:{address.port}{path}") as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def containers(engine: APIClient, owner: str) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = engine.containers(
+        all=True, filters={"label": f"wakeful.owner={owner}"}
+    )
+    return listed
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 (the engine has no event for it)
+            await asyncio.sleep(0.01)
