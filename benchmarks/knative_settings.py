@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from wakeful.config.model import Metric, Scale, Template
+from wakeful.config.model import Aggregation, Metric, Scale, Template
 from wakeful.scaler.decider import Policy
 from wakeful.scaler.target import CONCURRENCY_DEFAULT, RPS_DEFAULT, panic_window_seconds
 
@@ -60,6 +60,7 @@ class Settings:
                 )
         return Scale(
             metric=metric,
+            aggregation=self.aggregation(),
             target=target,
             utilization=utilization if annotated is None else annotated / 100,
             window=self._duration("window", "stable-window", 60.0),
@@ -69,17 +70,15 @@ class Settings:
             activation=int(self._number("activation-scale", None) or 1),
             max_up_rate=self._both("max-scale-up-rate", 1000.0),
             max_down_rate=self._both("max-scale-down-rate", 2.0),
+            target_burst_capacity=self._both("target-burst-capacity", 211.0),
         )
 
     def policy(self) -> Policy:
-        policy = Policy.of(
-            Template(concurrency=self.concurrency, scale=self.scale()), reachable=self.reachable
-        )
-        return replace(policy, target_burst_capacity=self._both("target-burst-capacity", 211.0))
+        template = Template(concurrency=self.concurrency, scale=self.scale())
+        return Policy.of(template, reachable=self.reachable)
 
-    def aggregation(self) -> str:
-        name = self.annotations.get("metric-aggregation-algorithm", "linear")
-        return "weighted-exponential" if name == "weightedExponential" else name
+    def aggregation(self) -> Aggregation:
+        return aggregation(self.annotations.get("metric-aggregation-algorithm", "linear"))
 
     def windows(self) -> tuple[int, int]:
         """The stable and the panic window, in seconds."""
@@ -140,6 +139,10 @@ def settings(
         concurrency=concurrency,
         reachable=reachable,
     )
+
+
+def aggregation(name: str) -> Aggregation:
+    return Aggregation("weighted-exponential" if name == "weightedExponential" else name)
 
 
 def duration(text: str) -> float:

@@ -13,8 +13,15 @@ from math import floor, isclose
 from pathlib import Path
 from typing import Any
 
-from benchmarks.knative_settings import Json, Malformed, Settings, settings, well_formed
-from wakeful.config.model import Metric
+from benchmarks.knative_settings import (
+    Json,
+    Malformed,
+    Settings,
+    aggregation,
+    settings,
+    well_formed,
+)
+from wakeful.config.model import Aggregation, Metric
 from wakeful.scaler.decider import Averages, Policy, decide, initial_state
 from wakeful.scaler.window import Window, window
 
@@ -95,7 +102,7 @@ def _differences(trace: Trace) -> Iterator[Difference]:
     current = trace.settings
     policy = current.policy()
     rps = current.scale().metric is Metric.RPS
-    weighted = current.aggregation() != "linear"
+    weighted = current.aggregation() is not Aggregation.LINEAR
     stable, panic = (window(current.aggregation(), seconds) for seconds in current.windows())
     state = initial_state(trace.initial_ready, float(trace.start), policy.down_delay)
     applied = trace.initial_ready
@@ -163,8 +170,7 @@ def _check_derived(where: str, ours: Settings, derived: Json) -> Iterator[Differ
         if key == "activation_scale" and expected == 0:
             expected = 1  # unset
         if key == "aggregation":
-            expected = expected or "linear"
-            expected = "weighted-exponential" if expected == "weightedExponential" else expected
+            expected = aggregation(str(expected or "linear"))
         if not _same(value, expected):
             yield Difference(where, key, value, expected)
 

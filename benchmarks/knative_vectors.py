@@ -1,7 +1,7 @@
-"""Recorded input and output of single parts of Knative's autoscaler, replayed through ours.
+"""Recorded input and output of single parts of Knative, replayed through ours.
 
-Each component's replay yields what differs. Components that are no part of the
-scaler (breakers, balancing, request statistics) have none here.
+Each component's replay yields what differs. Components of a revision's door
+(breakers, balancing, request statistics) have none here.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import replace
 from math import floor, isclose
 from typing import Any
 
-from benchmarks.knative_settings import Malformed, settings, well_formed
+from benchmarks.knative_settings import Malformed, aggregation, settings, well_formed
 from benchmarks.knative_trace import spec_policy
+from wakeful.proxy import rollout
+from wakeful.proxy.rollout import SECOND, Pace, Rollout, Share
 from wakeful.scaler.bounds import Activity, Bounds, Phase, bound
 from wakeful.scaler.decider import (
     Averages,
@@ -79,7 +81,7 @@ def _unserved(given: Vector) -> str | None:
 
 def _buckets(given: Vector, expect: Vector) -> Iterator[str]:
     start = given["t0_unix"]
-    ours = window(given["aggregation"], given["window_s"], given["granularity_s"])
+    ours = window(aggregation(given["aggregation"]), given["window_s"], given["granularity_s"])
     for number, (verb, at_ms, value, *empty) in enumerate(given["ops"]):
         second = floor(start + at_ms / 1000)
         if verb == "record":
@@ -91,7 +93,7 @@ def _buckets(given: Vector, expect: Vector) -> Iterator[str]:
 
 
 def _resize(given: Vector, expect: Vector) -> Iterator[str]:
-    ours = window(given["aggregation"], given["window_s"])
+    ours = window(aggregation(given["aggregation"]), given["window_s"])
     for at_ms, value in given["records"]:
         ours.record(at_ms // 1000, value)
     second = given["query_ms"] // 1000
@@ -224,6 +226,59 @@ def _gate(given: Vector, expect: Vector) -> Iterator[str]:
         yield from _compare("activity", after.activity, Activity.INACTIVE)
 
 
+def _rollout_params(given: Vector, expect: Vector) -> Iterator[str]:
+    first = rollout.begin(rollout.settled("old", given["percent"]), "new", _START)
+    took = given["seconds_since_start_ceil"] * SECOND
+    yield from _compare_pace(
+        rollout.in_force(first, given["duration_s"], _START + took).pace, expect
+    )
+
+
+def _rollout_step(given: Vector, expect: Vector) -> Iterator[str]:
+    percents = given["revision_percents_old_to_new"]
+    pace = Pace(given["step_size"], given["step_duration"] or 0, given["next_step_time"])
+    ours = rollout.step(
+        Rollout(
+            tuple(Share(f"r{number}", percent) for number, percent in enumerate(percents)),
+            sum(percents) if given["percent"] is None else given["percent"],
+            pace=pace,
+        ),
+        given["now"],
+    )
+    yield from _compare(
+        "percents", [share.percent for share in ours.shares], expect["revision_percents"]
+    )
+    due = 0 if ours.pace is None else ours.pace.due
+    yield from _compare("time of the next step", due, expect["next_step_time"])
+
+
+def _gradual_rollout(given: Vector, expect: Vector) -> Iterator[str]:
+    ours = rollout.begin(rollout.settled("r1", given["percent"]), "r2", _START)
+    steps = [[0, _percents(ours)]]
+    took = round(given["ingress_ready_after_s"] * SECOND)
+    ours = rollout.in_force(ours, given["duration_s"], _START + took)
+    if "step_size" in expect:
+        yield from _compare_pace(ours.pace, expect)
+    while ours.pace is not None:
+        now = ours.pace.due
+        ours = rollout.step(ours, now)
+        steps.append([now - _START, _percents(ours)])
+    expected = [[round(at * SECOND), percents] for at, percents in expect["steps"]]
+    for number, (one, other) in enumerate(zip(steps, expected, strict=False)):
+        yield from _compare(f"step {number}", one, other)
+    yield from _compare("number of steps", len(steps), len(expected))
+
+
+def _percents(ours: Rollout) -> dict[str, int]:
+    return {share.revision: share.percent for share in ours.shares}
+
+
+def _compare_pace(pace: Pace | None, expect: Vector) -> Iterator[str]:
+    assert pace is not None
+    yield from _compare("step size", pace.size, expect["step_size"])
+    yield from _compare("step duration", pace.interval, expect["step_duration_ns"])
+
+
 def _compare(what: str, ours: object, expected: object) -> Iterator[str]:
     if isinstance(ours, float) and isinstance(expected, int | float):
         same = isclose(ours, expected, rel_tol=1e-6, abs_tol=1e-12)
@@ -234,6 +289,7 @@ def _compare(what: str, ours: object, expected: object) -> Iterator[str]:
 
 
 _ANY = Policy(target=70, total=100)
+_START = 1_700_000_000 * SECOND  # some whole second of the real clock, as at the recording
 
 COMPONENTS: Mapping[str, Callable[[Vector, Vector], Iterator[str]]] = {
     "autoscaler_invalid": _invalid,
@@ -242,10 +298,13 @@ COMPONENTS: Mapping[str, Callable[[Vector, Vector], Iterator[str]]] = {
     "buckets": _buckets,
     "buckets_resize": _resize,
     "decider_initial_status": _initial_status,
+    "gradual_rollout": _gradual_rollout,
     "make_metric_windows": _windows,
     "max_time_window": _max_time,
     "max_window_slots": _max_slots,
     "resolve_metric_target": _target,
+    "rollout_params": _rollout_params,
+    "rollout_step": _rollout_step,
     "round_digits": _round,
     "scale_to_zero_gate": _gate,
     "smoothing_coefficient": _smoothing,

@@ -5,13 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 
 from wakeful.config.model import Config, Service, Template
 
 # Part of every digest. A default of the model that changes must come with a
 # new epoch, because a digest leaves out what has its default value.
 EPOCH = 1
+
+# What an instance is not made from: it changes for a running revision. The
+# attributes of Template.
+LIVE = frozenset(
+    (
+        "concurrency",
+        "min_instances",
+        "max_instances",
+        "timeout",
+        "response_start_timeout",
+        "tunnel_idle_timeout",
+        "max_request_body",
+        "queue",
+        "scale",
+        "stop_grace",
+    )
+)
 
 # What is opened once, at the start. The keys of the file, as in Config.
 FIXED_KEYS = ("listen", "admin", "runtime", "state-dir", "access-log", "simultaneous-starts")
@@ -24,21 +41,44 @@ class Diff:
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed_template: tuple[str, ...] = ()  # these need a new revision
+    retuned: tuple[str, ...] = ()  # the same instances under other settings
     rerouted: tuple[str, ...] = ()  # the same instances, reached in another way
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed_template or self.rerouted)
+        return self != _NOTHING
+
+
+_NOTHING = Diff()
 
 
 def diff(old: Mapping[str, Service], new: Mapping[str, Service]) -> Diff:
-    kept = [name for name in new if name in old]
-    changed = {name: None for name in kept if old[name].template != new[name].template}
+    changed, retuned, rerouted = [], [], []
+    for name in new.keys() & old.keys():
+        before, after = old[name].template, new[name].template
+        if definition(before) != definition(after):
+            changed.append(name)
+        elif before != after:
+            retuned.append(name)
+        elif old[name] != new[name]:
+            rerouted.append(name)
     return Diff(
         added=tuple(name for name in new if name not in old),
         removed=tuple(name for name in old if name not in new),
-        changed_template=tuple(changed),
-        rerouted=tuple(n for n in kept if n not in changed and old[n] != new[n]),
+        changed_template=tuple(sorted(changed)),
+        retuned=tuple(sorted(retuned)),
+        rerouted=tuple(sorted(rerouted)),
     )
+
+
+def definition(template: Template) -> Template:
+    """What its instances are made from, with every setting that is not part of it at its default.
+
+    A revision is a definition: other settings apply to the instances there are.
+    """
+    return replace(template, **{name: getattr(_DEFAULTS, name) for name in LIVE})
+
+
+_DEFAULTS = Template()
 
 
 def fixed_changes(old: Config, new: Config) -> tuple[str, ...]:
@@ -52,12 +92,14 @@ def fixed_changes(old: Config, new: Config) -> tuple[str, ...]:
 
 
 def digest(template: Template) -> str:
-    """A name for what a template says, the same in every process and every run.
+    """A name for what a template's instances are made from, the same in every run.
 
     Only what differs from a default counts, so that a field which a later
     version adds leaves the digests of templates that do not use it alone.
     """
-    text = json.dumps([EPOCH, _essence(template)], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        [EPOCH, _essence(definition(template))], sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -33,6 +33,13 @@ class Metric(StrEnum):
     RPS = "rps"
 
 
+class Aggregation(StrEnum):
+    """How the seconds of a window are averaged."""
+
+    LINEAR = "linear"
+    WEIGHTED_EXPONENTIAL = "weighted-exponential"
+
+
 class AccessLogFormat(StrEnum):
     JSON = "json"
     COMMON = "common"
@@ -66,6 +73,7 @@ class Scale:
     metric: Metric = Metric.CONCURRENCY
     target: float | None = None  # None: 100 requests in flight, or 200 requests per second
     utilization: float = 0.7
+    aggregation: Aggregation = Aggregation.LINEAR
     window: float = 60.0
     panic_window: float = 0.10  # of window
     panic_threshold: float = 2.0
@@ -75,6 +83,7 @@ class Scale:
     activation: int = 1
     max_up_rate: float = 1000.0
     max_down_rate: float = 2.0
+    target_burst_capacity: float = 211.0  # -1: as much as there is
 
 
 @dataclass(frozen=True, slots=True)

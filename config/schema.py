@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from wakeful.config import container, quantity
 from wakeful.config.model import (
     AccessLogFormat,
+    Aggregation,
     HostPort,
     Logging,
     Metric,
@@ -104,6 +105,14 @@ def _probe_path(text: str) -> str:
     return text
 
 
+def _burst_capacity(text: str) -> float:
+    if text == "-1":
+        return -1.0
+    if text.startswith("-"):
+        raise ValueError(f"must be 0 or more, or -1 (as much as there is), not {text}")
+    return quantity.number(text)
+
+
 def _file(text: str) -> str:
     if not text or text.startswith("~"):
         raise ValueError(f"expected a path ('~' is not expanded), not {shown(text)}")
@@ -189,6 +198,7 @@ SCALE: Section = {
     "metric": choice(Metric),
     "target": within(quantity.number, 0.01, math.inf, "0.01 or more"),
     "utilization": percentage(0.01, 1, "1% to 100%"),
+    "aggregation": choice(Aggregation),
     "window": whole_seconds(6, 3600, "6s to 1h"),
     "panic-window": percentage(0.01, 1, "1% to 100%"),
     "panic-threshold": percentage(1.1, 10, "110% to 1000%"),
@@ -198,6 +208,7 @@ SCALE: Section = {
     "activation": within(_whole, 1, math.inf, "1 or more"),
     "max-up-rate": above(quantity.number, 1, "more than 1"),
     "max-down-rate": above(quantity.number, 1, "more than 1"),
+    "target-burst-capacity": scalar(_burst_capacity),
 }
 READINESS: Section = {
     "path": scalar(_probe_path),
@@ -315,6 +326,7 @@ _FOREIGN = {
     "scale-down-delay": "down-delay",
     "initial-scale": "initial",
     "activation-scale": "activation",
+    "metric-aggregation-algorithm": "aggregation",
 }
 
 

@@ -235,7 +235,9 @@ class DataPlane:
 
     def _throttler(self, revision: Revision) -> Throttler:
         throttler = self.throttlers.get(revision.name)
-        if throttler is None:
+        if throttler is not None:
+            throttler.retune(revision)
+        else:
             throttler = self.throttlers[revision.name] = Throttler(
                 revision,
                 self._signals,

@@ -117,9 +117,11 @@ class Throttler:
         self.stats = RequestStats(now)
         self.counters = Counters()
         self.awake = False  # its samples are being read
+        self._randrange = randrange
         self._policy: Policy[Slot] = policy_for(template.concurrency, randrange)
         self._retired: dict[str, Slot] = {}
         self._suspects: set[Slot] = set()
+        self._crowded = False  # some instance holds more than a limit that was lowered
         self._signals = signals
         self._new_pool = new_pool
         self._call_later = call_later
@@ -149,7 +151,7 @@ class Throttler:
         """Give a place back; whoever waits longest gets it."""
         self.stats.leave(now)
         slot.active -= 1
-        if slot.retired or self._suspects:
+        if slot.retired or self._suspects or self._crowded:
             self.breaker.capacity = self._capacity()
         admitted = self.breaker.release()
         if admitted:
@@ -210,6 +212,22 @@ class Throttler:
         for slot in gone.values():
             self._report_drained(slot)
 
+    def retune(self, revision: Revision) -> None:
+        """Other settings of the same definition, for the requests from now on.
+
+        Instances that hold more than a lowered limit finish what they have.
+        """
+        template, before = revision.template, self.template
+        if template == before:
+            return
+        self.revision, self.template = revision, template
+        self.breaker.max_waiting = template.queue.limit
+        if template.concurrency != before.concurrency:
+            self.limit = template.concurrency or UNLIMITED
+            self._policy = policy_for(template.concurrency, self._randrange)
+            self._crowded = True
+            self._admit(self.breaker.resize(self._capacity()))
+
     def sample(self, now: float) -> Sample:
         """The traffic since the last sample."""
         average, arrived = self.stats.report(now)
@@ -246,6 +264,10 @@ class Throttler:
         # counts here too: it must not take places from the others.
         held = sum(slot.active for slot in self._retired.values())
         held += sum(slot.active for slot in self._suspects)
+        if self._crowded:
+            over = sum(max(0, slot.active - self.limit) for slot in self.slots)
+            self._crowded = over > 0
+            held += over
         return self.limit * len(self.slots) + held
 
     def _report_drained(self, slot: Slot) -> None:

@@ -89,6 +89,8 @@ class Autoscaler:
         it = self._known.get(revision.name)
         if it is None:
             it = self._known[revision.name] = RevisionScaler(revision, self._new_fleet)
+        else:
+            it.retune(revision)
         it.retire(False)
         if revision.template.min_instances > 0:
             asyncio.get_running_loop().call_soon(self._start_minimum, it)
@@ -186,7 +188,8 @@ class Autoscaler:
         return self._turns.waiting
 
     def statuses(self) -> Iterator[RevisionStatus]:
-        for it in self._known.values():
+        """Of those known at the first of them, each as it is when it is asked for."""
+        for it in list(self._known.values()):
             yield it.status()
 
     # Looking at one revision

@@ -47,6 +47,7 @@ class Policy:
             max_down_rate=scale.max_down_rate,
             activation=scale.activation,
             down_delay=scale.down_delay,
+            target_burst_capacity=scale.target_burst_capacity,
             reachable=reachable,
         )
 
@@ -84,13 +85,18 @@ def initial_state(ready: int, now: float, down_delay: float) -> DeciderState:
     windows know nothing of it yet, so the revision starts in panic, which
     keeps what is running for a stable window.
 
-    ``down_delay`` is fixed here; a policy that changes it later has no effect.
+    ``down_delay`` is fixed here, as in Knative; ``delayed`` changes it.
     """
-    return DeciderState(
-        panic_since=now if ready > 1 else None,
-        panic_peak=ready,
-        delay=MaxWindow(ceil(down_delay / DELAY_SLOT)) if down_delay > 0 else None,
-    )
+    state = DeciderState(panic_since=now if ready > 1 else None, panic_peak=ready)
+    return delayed(state, down_delay)
+
+
+def delayed(state: DeciderState, down_delay: float) -> DeciderState:
+    """The same under another scale-down-delay (seconds); what it remembers of late stays."""
+    if down_delay <= 0:
+        return replace(state, delay=None)
+    slots = ceil(down_delay / DELAY_SLOT)
+    return replace(state, delay=MaxWindow(slots, state.delay.falling if state.delay else ()))
 
 
 def undecided(policy: Policy, initial: int) -> Decision:

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
-from wakeful.config.model import Metric, Revision
+from wakeful.config.model import Metric, Revision, Scale
 from wakeful.events import Load, Outage, Sample
 from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, Found, State
@@ -24,12 +25,13 @@ from wakeful.scaler.decider import (
     Decision,
     Policy,
     decide,
+    delayed,
     initial_state,
     undecided,
 )
 from wakeful.scaler.plan import plan
 from wakeful.scaler.target import panic_window_seconds
-from wakeful.scaler.window import LinearWindow
+from wakeful.scaler.window import Window, window
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +40,14 @@ _NOTHING_ASKED = reflex.Reflex()
 _NO_LOAD = Load()
 
 
-@dataclass(frozen=True, slots=True)
-class RevisionStatus:
+class RevisionStatus(NamedTuple):
     """One revision, as the autoscaler sees it now."""
 
     service: str
     revision: str
     retired: bool
     awake: bool
+    woken: bool  # at any time since it was added
     metric: Metric
     desired: int  # what it should have, all rules applied
     starting: int
@@ -74,8 +76,8 @@ class _Attention:
     fleet: Fleet
     policy: Policy
     bounds: Bounds
-    stable: LinearWindow
-    panic: LinearWindow
+    stable: Window
+    panic: Window
     state: DeciderState
     phase: Phase
     decision: Decision
@@ -129,8 +131,31 @@ class RevisionScaler:
     def retire(self, retired: bool) -> None:
         """Whether no route leads to it any more; Knative calls such a revision unreachable."""
         self.retired = retired
+        self._set_rules()
+
+    def retune(self, revision: Revision) -> None:
+        """Other settings of the same definition, from the next decision on.
+
+        What the windows remember stays, as far as it is of use.
+        """
+        before, self.revision = self.revision.template.scale, revision
+        if self._fleet is not None:
+            self._fleet.revision = revision
+        self._set_rules()
+        scale, it = revision.template.scale, self._attention
+        if it is None or scale == before:
+            return
+        if (scale.metric, scale.aggregation) != (before.metric, before.aggregation):
+            it.stable, it.panic = _windows(scale)
+        else:
+            it.stable.resize(int(scale.window))
+            it.panic.resize(panic_window_seconds(scale.window, scale.panic_window))
+        if scale.down_delay != before.down_delay:
+            it.state = delayed(it.state, scale.down_delay)
+
+    def _set_rules(self) -> None:
         if self._attention is not None:
-            template, reachable = self.revision.template, not retired
+            template, reachable = self.revision.template, not self.retired
             self._attention.policy = Policy.of(template, reachable)
             self._attention.bounds = Bounds.of(template, reachable)
 
@@ -200,7 +225,8 @@ class RevisionScaler:
         fleet, ready = it.fleet, it.fleet.count(State.READY)
 
         seen = None
-        if not it.stable.empty(second):
+        # With all the burst capacity there is Knative scrapes nothing, so silence is no load.
+        if it.policy.target_burst_capacity == -1 or not it.stable.empty(second):
             seen = Averages(it.stable.average(second), it.panic.average(second))
         decision, it.state = decide(it.policy, seen, ready, it.state, now)
         if seen is not None and decision is not None:
@@ -286,6 +312,7 @@ class RevisionScaler:
             self._fleet = self._new_fleet(self.revision)
         template, reachable = self.revision.template, not self.retired
         scale = template.scale
+        stable, panic = _windows(scale)
         policy, bounds = Policy.of(template, reachable), Bounds.of(template, reachable)
         if self._initial_reached:
             phase = Phase(Activity.INACTIVE, now, initial_reached=True)
@@ -295,8 +322,8 @@ class RevisionScaler:
             fleet=self._fleet,
             policy=policy,
             bounds=bounds,
-            stable=LinearWindow(int(scale.window)),
-            panic=LinearWindow(panic_window_seconds(scale.window, scale.panic_window)),
+            stable=stable,
+            panic=panic,
             state=initial_state(self._fleet.size, now, scale.down_delay),
             phase=phase,
             decision=undecided(policy, scale.initial),
@@ -312,6 +339,7 @@ class RevisionScaler:
             revision=self.revision.name,
             retired=self.retired,
             awake=it is not None,
+            woken=fleet is not None,
             metric=self.revision.template.scale.metric,
             desired=self.desired,
             starting=fleet.count(State.STARTING) if fleet else 0,
@@ -341,3 +369,9 @@ class RevisionScaler:
 
     def _log_change(self, it: _Attention, before: int, why: str) -> None:
         logger.info("%s: %d -> %d instances (%s)", self.revision.name, before, it.fleet.size, why)
+
+
+def _windows(scale: Scale) -> tuple[Window, Window]:
+    """The stable and the panic window, empty."""
+    panic = panic_window_seconds(scale.window, scale.panic_window)
+    return window(scale.aggregation, int(scale.window)), window(scale.aggregation, panic)

@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from array import array
 from math import ceil, floor
 
+from wakeful.config.model import Aggregation
+
 PRECISION = 6  # decimals of a linear average; what is below counts as no load at all
 
 
@@ -171,15 +173,11 @@ class WeightedWindow(Window):
         self._smoothing = smoothing(self._size)
 
 
-def window(aggregation: str, seconds: int, granularity: int = 1) -> Window:
+def window(aggregation: Aggregation, seconds: int, granularity: int = 1) -> Window:
     """The window that Knative's metric-aggregation-algorithm names."""
-    match aggregation:
-        case "linear":
-            return LinearWindow(seconds, granularity)
-        case "weighted-exponential":
-            return WeightedWindow(seconds, granularity)
-        case _:
-            raise ValueError(f"no such aggregation: {aggregation}")
+    if aggregation is Aggregation.LINEAR:
+        return LinearWindow(seconds, granularity)
+    return WeightedWindow(seconds, granularity)
 
 
 def smoothing(buckets: int) -> float:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -203,7 +203,7 @@ class App:
     def _ready(self) -> bool:
         return not self.plane.draining
 
-    def _metrics(self) -> str:
+    def _metrics(self) -> Iterator[str]:
         return render(self.plane, self._scaler, self._reloads, self.runtime)
 
     # Between the proxy and the scaler
@@ -260,6 +260,7 @@ class App:
                 ("added", changes.added),
                 ("removed", changes.removed),
                 ("changed", changes.changed_template),
+                ("retuned", changes.retuned),
                 ("rerouted", changes.rerouted),
             )
             if names
@@ -284,7 +285,7 @@ class App:
             if revision.template.upstreams:
                 self.plane.publish(revision.name, _fixed(revision))
         for revision in before.values():
-            if latest.get(revision.service) != revision:
+            if (kept := latest.get(revision.service)) is None or kept.name != revision.name:
                 self._retired.add(revision.name)
                 self._scaler.retire(revision.name)
 

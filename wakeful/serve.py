@@ -101,6 +101,8 @@ async def serve_until_signal(
     for signum in signals:
         loop.add_signal_handler(signum, end)
     await app.start()
+    # As in run_loop: a full collection over ten thousand services takes 0.1 s.
+    gc.freeze()
     introduction = asyncio.ensure_future(after_start())
     await ending.wait()
     introduction.cancel()

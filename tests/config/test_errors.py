@@ -210,6 +210,12 @@ BAD_VALUES = [
         "must be 110% to 1000%, not 0.5; a bare number is a fraction up to 1 and a percentage "
         "above it, so 0.5 means 50%",
     ),
+    (
+        "scale: {target-burst-capacity: -11}",
+        "4:36",
+        "scale.target-burst-capacity",
+        "must be 0 or more, or -1 (as much as there is), not -11",
+    ),
     ("scale: {activation: 0}", "4:25", "scale.activation", "must be 1 or more, not 0"),
     (
         "scale: {activation: 11}",

@@ -14,6 +14,7 @@ from wakeful.config.load import loads
 from wakeful.config.model import (
     AccessLog,
     AccessLogFormat,
+    Aggregation,
     Config,
     Container,
     HostPort,
@@ -170,6 +171,12 @@ SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("scale: {utilization: 80%}", {"scale": Scale(utilization=0.8)}),
     ("scale: {utilization: 0.8}", {"scale": Scale(utilization=0.8)}),
     ("scale: {window: 6s}", {"scale": Scale(window=6.0)}),
+    (
+        "scale: {aggregation: weighted-exponential}",
+        {"scale": Scale(aggregation=Aggregation.WEIGHTED_EXPONENTIAL)},
+    ),
+    ("scale: {target-burst-capacity: -1}", {"scale": Scale(target_burst_capacity=-1.0)}),
+    ("scale: {target-burst-capacity: 0}", {"scale": Scale(target_burst_capacity=0.0)}),
     ("scale: {window: 1h}", {"scale": Scale(window=3600.0)}),
     ("scale: {panic-window: 1%}", {"scale": Scale(panic_window=0.01)}),
     ("scale: {panic-window: 100}", {"scale": Scale(panic_window=1.0)}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -49,6 +50,7 @@ class Machine(RuleBasedStateMachine):
         upstreams = (HostPort("h", 1),) if fixed else ()
         template = Template(concurrency=concurrency, queue=Queue(limit=queue), upstreams=upstreams)
         self.concurrency = concurrency
+        self.crowd: dict[str, int] = {}  # what instances held when the limit changed
         self.now = 0.0
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.loop = asyncio.new_event_loop()
@@ -169,6 +171,15 @@ class Machine(RuleBasedStateMachine):
         for call in due:
             call()
 
+    @rule(concurrency=st.sampled_from([0, 1, 2, 5, 10]), queue=st.integers(0, 6))
+    def retune(self, concurrency: int, queue: int) -> None:
+        self.concurrency = concurrency
+        self.crowd = {name: slot.active for name, slot in self.slots.items()}
+        template = replace(
+            self.throttler.template, concurrency=concurrency, queue=Queue(limit=queue)
+        )
+        self.throttler.retune(Revision("a", 1, template))
+
     @rule()
     def sample(self) -> None:
         sample = self.throttler.sample(self.now)
@@ -197,7 +208,7 @@ class Machine(RuleBasedStateMachine):
         for name, slot in self.slots.items():
             assert slot.active == active.get(name, 0)
             if self.concurrency:
-                assert slot.active <= self.concurrency
+                assert slot.active <= max(self.concurrency, self.crowd.get(name, 0))
         assert set(dict(throttler.load().busy)) <= set(self.published)
         if waiting:  # nobody waits beside a free place
             assert all(slot.active >= throttler.limit for slot in throttler.slots)

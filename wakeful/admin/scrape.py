@@ -4,26 +4,45 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeAlias, TypeVar
 
 from prometheus_client import REGISTRY, generate_latest
 
 from wakeful import __version__
 from wakeful.config.model import Metric
-from wakeful.metrics import Exposition, Labels
+from wakeful.metrics import Exposition, Labels, label
 from wakeful.proxy.server import DataPlane
 from wakeful.proxy.throttler import Throttler
 from wakeful.scaler.autoscaler import Autoscaler
 from wakeful.scaler.revision_scaler import RevisionStatus
 
-Samples = Iterator[tuple[Labels, float]]
+Samples: TypeAlias = Iterator[tuple[Labels, float]]
+T = TypeVar("T")
 
 
-def render(plane: DataPlane, scaler: Autoscaler, reloads: dict[str, int], runtime: str) -> str:
-    """The whole page, in Prometheus' text format 0.0.4."""
+_BATCH = 500  # services to look at in one go: a millisecond
+
+
+def render(
+    plane: DataPlane, scaler: Autoscaler, reloads: dict[str, int], runtime: str
+) -> Iterator[str]:
+    """The whole page, in Prometheus' text format 0.0.4, in pieces.
+
+    Whoever asks lets requests be served in between. A service that was never
+    asked for has two gauges and nothing to count, so ten thousand of them stay
+    cheap; one that sleeps keeps what it has counted.
+    """
+    throttlers: list[Throttler] = []
+    for some in _batches(list(plane.throttlers.values())):
+        throttlers += (one for one in some if one.asked)
+        yield ""
+    statuses: list[RevisionStatus] = []
+    for revisions in _batches(scaler.statuses()):
+        statuses += revisions
+        yield ""
+
     page = Exposition()
-    # What has never been asked for has nothing to say; ten thousand of them stay cheap.
-    throttlers = [one for one in plane.throttlers.values() if one.asked]
-    statuses = list(scaler.statuses())
     _requests(page, throttlers, plane)
     _scale(page, statuses)
     _instances(page, statuses)
@@ -31,23 +50,36 @@ def render(plane: DataPlane, scaler: Autoscaler, reloads: dict[str, int], runtim
         "wakeful_config_reloads_total",
         "counter",
         "Reloads of the configuration file, by result.",
-        (({"result": result}, count) for result, count in reloads.items()),
+        ((label("result", result), count) for result, count in reloads.items()),
     )
     page.family("wakeful_autoscaler_decisions_total", "counter", "Decisions taken at ticks.",
-                [({}, scaler.decisions)])  # fmt: skip
+                [("", scaler.decisions)])  # fmt: skip
     page.family("wakeful_instance_starts_waiting", "gauge",
                 "Instances that wait because simultaneous-starts others are being started.",
-                [({}, scaler.waiting_starts)])  # fmt: skip
+                [("", scaler.waiting_starts)])  # fmt: skip
     page.family("wakeful_open_connections", "gauge", "Client connections open now.",
-                [({}, len(plane.connections))])  # fmt: skip
+                [("", len(plane.connections))])  # fmt: skip
     version = ".".join(map(str, sys.version_info[:3]))
     page.family("wakeful_build_info", "gauge", "Always 1.",
-                [({"version": __version__, "python": version, "runtime": runtime}, 1)])  # fmt: skip
-    return page.text() + generate_latest(REGISTRY).decode()
+                [(_all(version=__version__, python=version, runtime=runtime), 1)])  # fmt: skip
+    yield from page.pieces()
+    yield generate_latest(REGISTRY).decode()
 
 
-def _of(service: str, revision: str) -> dict[str, str]:
-    return {"kn_service_name": service, "kn_revision_name": revision}
+def _batches(many: Iterable[T]) -> Iterator[list[T]]:
+    each = iter(many)
+    while batch := list(islice(each, _BATCH)):
+        yield batch
+
+
+def _of(service: str, revision: str, **more: str) -> Labels:
+    """Names of services and revisions are of characters that need no escaping."""
+    labels = f'kn_service_name="{service}",kn_revision_name="{revision}"'
+    return f"{labels},{_all(**more)}" if more else labels
+
+
+def _all(**labels: str) -> Labels:
+    return ",".join(label(name, value) for name, value in labels.items())
 
 
 def _requests(page: Exposition, throttlers: list[Throttler], plane: DataPlane) -> None:
@@ -56,15 +88,16 @@ def _requests(page: Exposition, throttlers: list[Throttler], plane: DataPlane) -
         "From the request's head to the last byte of its answer, waiting included.",
         (
             (
-                _of(one.service, one.name)
-                | {
-                    "http_request_method": method.decode("ascii"),
-                    "http_response_status_code": str(status),
-                },
+                _of(
+                    one.service,
+                    one.name,
+                    http_request_method=method.decode("ascii"),
+                    http_response_status_code=str(status),
+                ),
                 histogram,
             )
             for one in throttlers
-            for (method, status), histogram in one.counters.durations.items()
+            for (method, status), histogram in tuple(one.counters.durations.items())
         ),
     )
     page.histograms(
@@ -95,17 +128,17 @@ def _requests(page: Exposition, throttlers: list[Throttler], plane: DataPlane) -
                 each(lambda one: one.counters.retries))  # fmt: skip
 
     def rejected() -> Samples:
-        for reason, count in plane.unrouted.items():
-            yield _of("", "") | {"reason": reason}, count
+        for reason, count in tuple(plane.unrouted.items()):
+            yield _of("", "", reason=reason), count
         for one in throttlers:
-            for reason, count in one.counters.rejected.items():
-                yield _of(one.service, one.name) | {"reason": reason}, count
+            for reason, count in tuple(one.counters.rejected.items()):
+                yield _of(one.service, one.name, reason=reason), count
 
     page.family("wakeful_requests_rejected_total", "counter",
                 "Answers of wakeful's own, by reason.", rejected())  # fmt: skip
     dropped = plane.access.dropped if plane.access is not None else 0
     page.family("wakeful_access_log_dropped_total", "counter",
-                "Access log lines that nobody read in time.", [({}, dropped)])  # fmt: skip
+                "Access log lines that nobody read in time.", [("", dropped)])  # fmt: skip
 
 
 def _scale(page: Exposition, statuses: list[RevisionStatus]) -> None:
@@ -144,19 +177,18 @@ _WINDOWS: dict[str, Callable[[RevisionStatus], float]] = {
 
 
 def _instances(page: Exposition, statuses: list[RevisionStatus]) -> None:
+    awake = [status for status in statuses if status.awake]  # nobody else has any
+    woken = [status for status in statuses if status.woken]
+
     def states() -> Samples:
-        for status in statuses:
+        for status in awake:
             for state in ("starting", "ready", "draining", "stopping"):
-                count = getattr(status, state)
-                if count or status.awake:
-                    yield _of(status.service, status.revision) | {"state": state}, count
+                yield _of(status.service, status.revision, state=state), getattr(status, state)
 
     page.family("wakeful_instances", "gauge", "Instances now, by state.", states())
 
     def counter(name: str, text: str, value: Callable[[RevisionStatus], float]) -> None:
-        page.family(
-            name, "counter", text, ((_of(s.service, s.revision), value(s)) for s in statuses)
-        )
+        page.family(name, "counter", text, ((_of(s.service, s.revision), value(s)) for s in woken))
 
     counter("wakeful_cold_starts_total", "Times a request found no instance and one was started.",
             lambda s: s.cold_starts)  # fmt: skip

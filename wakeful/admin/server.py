@@ -27,7 +27,7 @@ class _Server(uvicorn.Server):
 class AdminServer:
     """/healthz: the process answers. /readyz: it takes requests. /metrics: what it counts."""
 
-    def __init__(self, ready: Callable[[], bool], metrics: Callable[[], str]) -> None:
+    def __init__(self, ready: Callable[[], bool], metrics: Callable[[], Iterator[str]]) -> None:
         self._ready = ready
         self._metrics = metrics
         self._task: asyncio.Task[None] | None = None
@@ -88,7 +88,11 @@ class AdminServer:
         return PlainTextResponse("not ready\n", status_code=503)
 
     async def _scrape(self, _: Request) -> Response:
-        return Response(self._metrics(), headers={"content-type": _CONTENT_TYPE})
+        pieces = []
+        for piece in self._metrics():
+            pieces.append(piece.encode())
+            await asyncio.sleep(0)  # with many services it is a long page: requests come first
+        return Response(b"".join(pieces), headers={"content-type": _CONTENT_TYPE})
 
 
 def _bind(address: HostPort) -> socket.socket:
