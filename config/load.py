@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakeful.config.model import Config
 from wakeful.config.nodes import LINE_BREAK, ROOT, Node, Problem, Scalar, compose, position
+from wakeful.config.override import Override
 from wakeful.config.parse import parse
 from wakeful.config.report import problem_at
 
@@ -67,6 +68,40 @@ class Loaded:
         """Paths and messages, such as misfits, as an error of this file."""
         problems = [self.problem(path, message) for path, message in found]
         return ConfigError(self.file, problems, self.text)
+
+    def overridden(self, overrides: Sequence[Override]) -> Loaded:
+        """What it would be if the file said these things too; the later of two wins.
+
+        Raises OverrideError. The file by itself is sound, so whatever is wrong
+        then is because of them.
+        """
+        root = self.root
+        for override in overrides:
+            try:
+                root = override.over(root)
+            except ValueError as wrong:
+                raise OverrideError([f"--set {override}: {wrong}"]) from None
+        parsed = parse(root, self.config.directory)
+        if parsed.problems:
+            raise OverrideError(_blamed(problem, overrides) for problem in parsed.problems)
+        return replace(self, config=parsed.config, root=root)
+
+
+class OverrideError(Exception):
+    """Everything that is wrong with a configuration because of what was set over it."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__(*self.lines)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def _blamed(problem: Problem, overrides: Sequence[Override]) -> str:
+    """A problem, with what was set there, or else all that was set, as its place."""
+    at_fault = [one for one in overrides if one.covers(problem.path)] or overrides
+    return f"--set {', '.join(map(str, at_fault))}: {problem.path}: {problem.message}"
 
 
 def find(explicit: Path | None = None) -> Path:

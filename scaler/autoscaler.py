@@ -187,6 +187,11 @@ class Autoscaler:
         """Instances that wait for their turn to be started."""
         return self._turns.waiting
 
+    def desired(self, revision: str) -> int:
+        """How many instances it should have, all rules applied; none when it is not known."""
+        it = self._known.get(revision)
+        return it.desired if it is not None else 0
+
     def statuses(self) -> Iterator[RevisionStatus]:
         """Of those known at the first of them, each as it is when it is asked for."""
         for it in list(self._known.values()):

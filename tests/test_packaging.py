@@ -46,7 +46,7 @@ def sources() -> set[str]:
     """Every module of the checkout, by the path it is imported under."""
     found = {
         f"wakeful/{file.relative_to(ROOT / 'wakeful')}"
-        for folder in ("", "admin", "demo")
+        for folder in ("", "admin", "demo", "simulate")
         for file in (ROOT / "wakeful" / folder).glob("*.py")
     }
     found |= {f"wakeful/{layer}/{file.name}" for layer in LAYERS for file in layer_files(layer)}

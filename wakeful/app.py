@@ -32,7 +32,7 @@ from wakeful.state import StateDirectory, StateError, default_directory
 
 log = logging.getLogger("wakeful")
 
-_PULSE = 1.0  # seconds between two samples of the traffic
+PULSE = 1.0  # seconds between two samples of the traffic
 _KILL_PATIENCE = 3.0
 _SHOWN_SERVICES = 20  # of which the start logs the addresses
 
@@ -190,7 +190,7 @@ class App:
 
     def urls(self, service: Service) -> list[str]:
         port = "" if self.plane.port == 80 else f":{self.plane.port}"
-        return [f"http://{host}{port}" for host in _hosts(service, self.config.domain)]
+        return [f"http://{host}{port}" for host in hosts_of(service, self.config.domain)]
 
     def running(self, service: str) -> int:
         """Instances of a service that exist now, in whatever state."""
@@ -216,7 +216,7 @@ class App:
 
     async def _pulse(self) -> None:
         while True:
-            await asyncio.sleep(_PULSE)
+            await asyncio.sleep(PULSE)
             now = self.plane.clock()
             self._scaler.observe(now, self.plane.samples(now))
             self._forget_retired()
@@ -278,12 +278,12 @@ class App:
             if not revision.template.upstreams:
                 self._scaler.add(revision)
         self.plane.route(
-            RouteTo(one.name, _hosts(one, config.domain), ((100, latest[one.name]),))
+            RouteTo(one.name, hosts_of(one, config.domain), ((100, latest[one.name]),))
             for one in services
         )
         for revision in latest.values():
             if revision.template.upstreams:
-                self.plane.publish(revision.name, _fixed(revision))
+                self.plane.publish(revision.name, fixed_backends(revision))
         for revision in before.values():
             if (kept := latest.get(revision.service)) is None or kept.name != revision.name:
                 self._retired.add(revision.name)
@@ -345,11 +345,11 @@ class App:
             log.error("%s failed", task.get_name(), exc_info=error)
 
 
-def _hosts(service: Service, domain: str) -> tuple[str, ...]:
+def hosts_of(service: Service, domain: str) -> tuple[str, ...]:
     return (f"{service.name}.{domain}", *service.domains)
 
 
-def _fixed(revision: Revision) -> Backends:
+def fixed_backends(revision: Revision) -> Backends:
     return Backends(
         tuple(
             Endpoint(str(upstream), upstream.host, upstream.port)

@@ -133,6 +133,119 @@ def demo(once: bool, runtime: str, port: int) -> None:
 
 
 @main.command()
+@_CONFIG
+@click.option(
+    "--log",
+    "logs",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    multiple=True,
+    metavar="FILE",
+    help="Traffic of an access log: wakeful's JSON, common or combined; gzipped too; - is "
+    "standard input. May be repeated.",
+)
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="CSV",
+    help="Traffic of a trace: time[,service][,duration], minute,count[,service], or the Azure "
+    "Functions invocations per minute.",
+)
+@click.option(
+    "--shape",
+    type=click.Choice(["step", "ramp", "spike", "sine", "poisson"]),
+    help="Made-up traffic, for every service or the one that --service names.",
+)
+@click.option("--rate", type=click.FloatRange(0), metavar="N", help="Requests/s.  [default: 10]")
+@click.option(
+    "--peak",
+    type=click.FloatRange(0),
+    metavar="N",
+    help="Requests/s at the top of the shape, from --rate below. Without it a spike is ten times "
+    "--rate, and the others go from 0 to --rate.",
+)
+@click.option("--duration", metavar="TIME", help="Of the shape.  [default: 10m]")
+@click.option(
+    "--service-time",
+    metavar="TIME",
+    help="How long a request takes where the traffic does not say it; exponential:TIME is "
+    "random with that mean.  [default: 100ms]",
+)
+@click.option("--service", metavar="NAME", help="Whose the traffic is that names no service.")
+@click.option(
+    "--start-time",
+    metavar="TIME[,TIME]",
+    help="Until an instance is ready; of several each start draws one.  [default: as the log "
+    "shows, else 400ms]",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Beside the file as it is, simulate it with this changed, as in "
+    "services.hello.scale.window=30s. Repeated: with all of it changed; the same path again: "
+    "with each of its values.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of all that is random.")
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the figures; - is standard output."
+)
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw demand, queue, desired and ready instances over time.",
+)
+def simulate(
+    config: Path | None,
+    logs: tuple[Path, ...],
+    trace: Path | None,
+    shape: str | None,
+    rate: float | None,
+    peak: float | None,
+    duration: str | None,
+    service_time: str | None,
+    service: str | None,
+    start_time: str | None,
+    changes: tuple[str, ...],
+    seed: int,
+    json_file: str | None,
+    svg: Path | None,
+) -> None:
+    """Try settings on traffic, recorded or made up, without starting anything.
+
+    The same autoscaler and queues as in `wakeful run`, under a clock of their own.
+    """
+    from wakeful import logs as own_log
+    from wakeful.config.load import ConfigError, OverrideError, find, load
+    from wakeful.simulate.command import run, write
+    from wakeful.simulate.options import overrides_of, source_of, start_times_of
+    from wakeful.simulate.sources import SourceError
+
+    own_log.configure("text", "error")
+    try:
+        source = source_of(logs, trace, shape, service, rate, peak, duration, service_time, seed)
+        report = run(
+            load(find(_chosen(config))),
+            source,
+            overrides_of(changes),
+            start_times_of(start_time),
+            seed,
+        )
+        click.echo(write(report, json_file, svg), nl=False)
+    except ConfigError as error:
+        _refuse(error)
+    except (OverrideError, SourceError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"{error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@main.command()
 def version() -> None:
     """Print the version."""
     click.echo(f"wakeful {__version__}")

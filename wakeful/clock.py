@@ -10,11 +10,32 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from contextvars import Context
+from math import inf
+from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 Now = Callable[[], float]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Events(Protocol):
+    """What happens at moments of its own, many of them, without a timer for each."""
+
+    def upcoming(self) -> float:
+        """When the next one happens; infinity when none is to come, as far as is known."""
+
+    def happen(self) -> None:
+        """The next one, now."""
+
+
+class _NoEvents:
+    def upcoming(self) -> float:
+        return inf
+
+    def happen(self) -> None:
+        raise AssertionError("nothing was to happen")
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -23,12 +44,28 @@ class _JumpingSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.elapsed = 0.0
+        self.events: Events = _NoEvents()
+        self.disturbed = False  # the loop was given something to do
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("simulated time stands still: nothing is scheduled")
-        self.elapsed += max(0.0, timeout)
+        end = inf if timeout is None else self.elapsed + max(0.0, timeout)
+        if not self._pass_events(end):
+            if end == inf:
+                raise RuntimeError("simulated time stands still: nothing is scheduled")
+            self.elapsed = end
         return super().select(0)
+
+    def _pass_events(self, end: float) -> bool:
+        """All before ``end``, or until one of them gave the loop something to do."""
+        events = self.events
+        self.disturbed = False
+        while (moment := events.upcoming()) < end and not self.disturbed:
+            self.elapsed = max(self.elapsed, moment)
+            events.happen()
+            # What happens at one moment is one turn of the loop, as if read from many sockets.
+            while events.upcoming() <= self.elapsed:
+                events.happen()
+        return self.disturbed
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
@@ -41,6 +78,35 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.elapsed
+
+    def feed(self, events: Events) -> None:
+        """From now on these happen, each at its moment, in exact order with the timers.
+
+        Of a timer and an event at the same moment the timer is first. Between
+        two timers events cost a call each, and no turn of the loop.
+        """
+        self._jumping.events = events
+
+    # Whatever is scheduled from inside an event comes before the events after it.
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        self._jumping.disturbed = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self._jumping.disturbed = True
+        return super().call_at(when, callback, *args, context=context)
 
 
 def run_simulated(main: Coroutine[Any, Any, T]) -> T:
