@@ -216,13 +216,11 @@ def simulate(
 
     The same autoscaler and queues as in `wakeful run`, under a clock of their own.
     """
-    from wakeful import logs as own_log
     from wakeful.config.load import ConfigError, OverrideError, find, load
     from wakeful.simulate.command import run, write
     from wakeful.simulate.options import overrides_of, source_of, start_times_of
     from wakeful.simulate.sources import SourceError
 
-    own_log.configure("text", "error")
     try:
         source = source_of(logs, trace, shape, service, rate, peak, duration, service_time, seed)
         report = run(

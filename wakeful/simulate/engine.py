@@ -9,7 +9,9 @@ time until it is ready (``runtime/memory.py``).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
@@ -58,7 +60,20 @@ def simulate(
     Ends ``until`` seconds after it began, or when the last request is over if
     that is later. Each start takes one of ``start_times``, drawn at random.
     """
-    return run_simulated(_Simulation.run(config, traffic, start_times, until, seed))
+    with _quiet():
+        return run_simulated(_Simulation.run(config, traffic, start_times, until, seed))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nobody is there for whom what happens to the instances would be news."""
+    log = logging.getLogger("wakeful")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 class _Visit:
