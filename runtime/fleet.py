@@ -41,6 +41,7 @@ class _Instance:
     id: InstanceId
     began: float  # when it was asked for
     address: Address | None = None
+    found: bool = False  # it ran before we did
     state: State = State.STARTING
     proven: bool = False  # was ready for PROVEN_AFTER
     # Resolved when it has to go: with what went wrong, for an operator, or
@@ -118,6 +119,12 @@ class Fleet:
         return self._counts[State.STARTING] + self._counts[State.READY]
 
     @property
+    def returning(self) -> int:
+        """Those that were found running, and are being probed."""
+        starting = (it for it in self._instances.values() if it.state is State.STARTING)
+        return sum(it.found for it in starting) if self._counts[State.STARTING] else 0
+
+    @property
     def gone(self) -> bool:
         """Nothing is left, not even something that is being stopped."""
         return not self._instances
@@ -149,7 +156,7 @@ class Fleet:
     def adopt(self, found: Found) -> None:
         """Take in an instance that runs already; it is ready when its probe passes."""
         if found.instance not in self._instances:
-            self._begin(_Instance(found.instance, self._now(), found.address))
+            self._begin(_Instance(found.instance, self._now(), found.address, found=True))
 
     def drain(self, instances: Iterable[str]) -> None:
         """Take these out of balancing. What starts is called off; what is ready waits for

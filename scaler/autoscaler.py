@@ -7,6 +7,7 @@ each is looked at; what is then done about it is in ``revision_scaler``.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from math import inf
@@ -19,7 +20,10 @@ from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, Found, InstanceId, new_instance_id
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.turns import Turns
+from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.revision_scaler import RevisionScaler, RevisionStatus
+
+logger = logging.getLogger(__name__)
 
 TICK = 2.0  # seconds between two decisions; Knative's tick-interval
 
@@ -103,6 +107,20 @@ class Autoscaler:
         it.adopt(found, self._now())
         self._sort(it)
         return True
+
+    def remember(self) -> dict[str, Remembered]:
+        """What the next process should know of those that are awake."""
+        now = self._now()
+        known = {name: it.remember(now, self._second) for name, it in self._awake.items()}
+        return {name: was for name, was in known.items() if was is not None}
+
+    def recall(self, remembered: Mapping[str, Remembered], gap: float) -> None:
+        """Go on where another process was ``gap`` seconds ago. Call this after ``adopt``."""
+        now = self._now()
+        for name, was in remembered.items():
+            it = self._known.get(name)
+            if it is not None and it.recall(was, gap, now, self._second):
+                logger.info("%s: goes on with the averages of %.1f s ago", name, gap)
 
     def retire(self, revision: str) -> None:
         """No route leads to it any more: it serves what it holds, queue included, and is

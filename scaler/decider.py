@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from wakeful.config.model import Template
 from wakeful.scaler.max_window import MaxWindow
+from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.target import resolve_target
 
 DELAY_SLOT = 2.0  # seconds; Knative's tick, which its delay window is divided into
@@ -97,6 +98,20 @@ def delayed(state: DeciderState, down_delay: float) -> DeciderState:
         return replace(state, delay=None)
     slots = ceil(down_delay / DELAY_SLOT)
     return replace(state, delay=MaxWindow(slots, state.delay.falling if state.delay else ()))
+
+
+def remembered_state(state: DeciderState, was: Remembered, now: float) -> DeciderState:
+    """``state`` with what was known before a restart; ages count from ``now``."""
+    state = replace(
+        state,
+        panic_since=None if was.panicking is None else now - was.panicking,
+        panic_peak=was.panic_peak,
+    )
+    if state.delay is None:
+        return state
+    slot = floor(now / DELAY_SLOT)
+    falling = tuple((slot - ago, wanted) for ago, wanted in was.delay)
+    return replace(state, delay=replace(state.delay, falling=falling))
 
 
 def undecided(policy: Policy, initial: int) -> Decision:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import floor, inf
 from typing import NamedTuple
 
 from wakeful.config.model import Metric, Revision, Scale
@@ -19,6 +19,7 @@ from wakeful.runtime.instance import Exit, Found, State
 from wakeful.scaler import reflex
 from wakeful.scaler.bounds import Activity, Bounds, Phase, adopted_phase, bound, new_phase
 from wakeful.scaler.decider import (
+    DELAY_SLOT,
     UNKNOWN,
     Averages,
     DeciderState,
@@ -27,9 +28,11 @@ from wakeful.scaler.decider import (
     decide,
     delayed,
     initial_state,
+    remembered_state,
     undecided,
 )
 from wakeful.scaler.plan import plan
+from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.target import panic_window_seconds
 from wakeful.scaler.window import Window, window
 
@@ -167,6 +170,45 @@ class RevisionScaler:
         it.phase = adopted_phase(it.fleet.size, now)
         logger.info("%s: instance %s found running", found.revision, found.instance)
 
+    def remember(self, now: float, second: int) -> Remembered | None:
+        """What to tell ``recall`` in the next process; None while it is asleep."""
+        it = self._attention
+        if it is None:
+            return None
+        slot, delay = floor(now / DELAY_SLOT), it.state.delay
+        return Remembered(
+            metric=self.revision.template.scale.metric,
+            stable=it.stable.history(second),
+            panic=it.panic.history(second),
+            panicking=None if it.state.panic_since is None else now - it.state.panic_since,
+            panic_peak=it.state.panic_peak,
+            delay=tuple((slot - at, wanted) for at, wanted in delay.falling) if delay else (),
+            asked=it.asked.peak,
+            asked_ago=now - it.asked.since,
+            active=now - it.phase.since if it.phase.activity is Activity.ACTIVE else None,
+        )
+
+    def recall(self, was: Remembered, gap: float, now: float, second: int) -> bool:
+        """Go on from what was remembered ``gap`` seconds ago, for the instances found running.
+
+        False when it says nothing of now: a window has passed, or nothing runs.
+        """
+        it, scale = self._attention, self.revision.template.scale
+        if it is None:
+            return False
+        if not 0 <= gap <= scale.window or was.metric is not scale.metric:
+            return False
+        # Nobody was served in the gap: it is no silence, the windows do not count it.
+        for ours, history in ((it.stable, was.stable), (it.panic, was.panic)):
+            if history is not None:
+                ours.go_on(second, history)
+        began = now - gap
+        it.state = remembered_state(it.state, was, began)
+        it.asked = reflex.Reflex(was.asked, began - was.asked_ago)
+        if was.active is not None:
+            it.phase = Phase(Activity.ACTIVE, began - was.active, initial_reached=True)
+        return True
+
     # The event rule: a request that would queue asks for capacity now
 
     def satisfied(self, load: Load) -> bool:
@@ -222,7 +264,8 @@ class RevisionScaler:
     def decide(self, now: float, second: int) -> None:
         it = self._attention
         assert it is not None
-        fleet, ready = it.fleet, it.fleet.count(State.READY)
+        # What was found running was ready before, and is about to be again.
+        fleet, ready = it.fleet, it.fleet.count(State.READY) + it.fleet.returning
 
         seen = None
         # With all the burst capacity there is Knative scrapes nothing, so silence is no load.

@@ -13,6 +13,7 @@ from array import array
 from math import ceil, floor
 
 from wakeful.config.model import Aggregation
+from wakeful.scaler.remembered import History
 
 PRECISION = 6  # decimals of a linear average; what is below counts as no load at all
 
@@ -98,6 +99,29 @@ class Window(ABC):
             kept[bucket % self._size] = old[bucket % size]
             self._total += old[bucket % size]
         self._buckets = kept
+
+    def history(self, second: int) -> History | None:
+        """What it holds, for a window that goes on from here; None where nothing was recorded."""
+        if self._first is None:
+            return None
+        values = b""
+        if self._buckets is not None:
+            newest = self._last % self._size
+            values = (self._buckets[newest + 1 :] + self._buckets[: newest + 1]).tobytes()
+        silent = max(0, second // self._granularity - self._last)
+        return History(silent, min(self._last - self._first + 1, self._size), values)
+
+    def go_on(self, second: int, history: History) -> None:
+        """Hold what another window held, as if no time had passed in between."""
+        values = array("d", history.values)[-self._size :]
+        self._clear()
+        self._last = self._newest = second // self._granularity - history.silent
+        self._first = self._last - history.seen + 1
+        if any(values):
+            self._buckets = array("d", bytes(8 * self._size))
+            for bucket, value in enumerate(values, self._last - len(values) + 1):
+                self._buckets[bucket % self._size] = value
+            self._total = sum(values)
 
     def _measure(self, seconds: int) -> None:
         if seconds < 1 or self._granularity < 1:

@@ -27,6 +27,7 @@ from wakeful.runtime.instance import Found
 from wakeful.runtime.probe import Probe
 from wakeful.runtime.process import ProcessDriver
 from wakeful.runtime.turns import Turns
+from wakeful.scale_file import ScaleFile
 from wakeful.scaler.autoscaler import Autoscaler
 from wakeful.state import StateDirectory, StateError, default_directory
 
@@ -51,6 +52,7 @@ class App:
         self._loaded = loaded
         self._leave = leave_instances
         self._state = StateDirectory(self.config.state_dir or default_directory())
+        self._scale_file = ScaleFile(self._state.path / "scale.json")
         self._reloads = {"success": 0, "failure": 0}
         self._latest: dict[str, Revision] = {}
         self._retired: set[str] = set()
@@ -102,6 +104,7 @@ class App:
             # In one turn of the loop, so that what is adopted counts as the minimum.
             self._take_over(list(config.services.values()))
             self._adopt(found)
+            self._scale_file.recall(self._scaler, time.time())
             await self.plane.listen()
             await self._admin.listen()
         except DriverError as error:
@@ -220,6 +223,7 @@ class App:
             now = self.plane.clock()
             self._scaler.observe(now, self.plane.samples(now))
             self._forget_retired()
+            self._scale_file.keep(self._scaler, time.time())
 
     # A changed configuration
 
@@ -304,6 +308,8 @@ class App:
         drained = asyncio.create_task(self.plane.drain())
         await asyncio.wait([drained, hurried], return_when=asyncio.FIRST_COMPLETED)
         drained.cancel()
+        if self._leave:
+            await self._scale_file.close(self._scaler, time.time())
         for task in self._tasks if self._leave else self._tasks - self._strangers:
             task.cancel()
         self.plane.close()

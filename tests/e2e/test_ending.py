@@ -143,6 +143,48 @@ def test_instances_outlive_wakeful_and_the_next_one_takes_them_over(
         until(lambda: len(wakeful.processes()) == 3, "three processes")
 
 
+@pytest.mark.parametrize("how", ["left", "killed"])
+def test_the_averages_outlive_wakeful_so_that_nothing_is_frozen_nor_forgotten(
+    how: str, processes: Platform, launch: Launch
+) -> None:
+    service = processes.service(concurrency=1, max_instances=4, scale={"target": 1})
+    wakeful = launch({"hello": service}, *["--leave-instances"] * (how == "left"))
+    clients = [threading.Thread(target=wakeful.get, args=("hello", "/?ms=7000")) for _ in range(3)]
+    for client in clients:
+        client.start()
+    until(lambda: wakeful.metric("kn_revision_pods_count", "hello") >= 3, "three instances")
+    until(lambda: wakeful.metric("kn_revision_concurrency_stable", "hello") > 2, "an average")
+    if how == "left":
+        assert wakeful.stop() == 0
+    else:
+        kept, moment = wakeful.state / "scale.json", time.time()
+        until(lambda: kept.exists() and kept.stat().st_mtime > moment, "the averages on disk")
+        wakeful.kill()
+    for client in clients:
+        client.join()
+
+    wakeful.start()
+    assert any("goes on with the averages of" in line for line in wakeful.messages())
+    until(lambda: wakeful.metric("kn_revision_concurrency_stable", "hello") > 1, "the average")
+    assert wakeful.metric("kn_revision_panic_mode", "hello") == 0
+    assert wakeful.metric("kn_revision_pods_count", "hello") >= 3
+    assert wakeful.metric("wakeful_instance_starts_total", "hello") == 0
+
+
+def test_averages_that_are_damaged_are_said_and_begin_anew(
+    processes: Platform, launch: Launch
+) -> None:
+    wakeful = launch({"hello": processes.service()}, start=False)
+    kept = wakeful.state / "scale.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text('{"at": 1')
+    wakeful.start()
+    assert wakeful.get("hello").status == 200
+    said = [line for line in wakeful.messages() if "the averages begin anew" in line]
+    assert len(said) == 1
+    assert str(kept) in said[0]
+
+
 def test_adopted_instances_fall_asleep_and_are_watched_like_any_other(
     processes: Platform, launch: Launch
 ) -> None:
