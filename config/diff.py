@@ -27,6 +27,7 @@ LIVE = frozenset(
         "queue",
         "scale",
         "stop_grace",
+        "wake",
     )
 )
 

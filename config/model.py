@@ -146,6 +146,27 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
+class WakeFilter:
+    """Requests that are no activity: each condition that is given holds, by any of its values.
+
+    Paths and user agents are patterns in which ``*`` stands for any text.
+    """
+
+    path: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    user_agent: tuple[str, ...] = ()
+    address: tuple[Network, ...] = ()
+    answer: int = 503  # the status, while no instance answers
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """What wakes a service: every request but those that one of these filters matches."""
+
+    ignore: tuple[WakeFilter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """What every instance of a revision is made from, and how the revision behaves.
 
@@ -170,6 +191,7 @@ class Template:
     cpu: float | None = None  # cores
     memory: int | None = None  # bytes
     stop_grace: float = 10.0
+    wake: Wake = field(default_factory=Wake)
     container: Container = field(default_factory=Container)
 
 

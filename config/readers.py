@@ -55,6 +55,21 @@ def sequence(item: Reader, what: str) -> Reader:
     return read_sequence
 
 
+def one_or_more(item: Reader, what: str) -> Reader:
+    """One value, or a list of them."""
+    several = sequence(item, what)
+
+    def read_one_or_more(node: Node, path: str, report: Report) -> tuple[Any, ...]:
+        if not isinstance(node, Sequence):
+            return (item(node, path, report),)
+        items: tuple[Any, ...] = several(node, path, report)
+        if not items:
+            raise report.refuse(node, path, "at least one is needed")
+        return items
+
+    return read_one_or_more
+
+
 def within(convert: Callable[[str], Any], least: float, most: float, words: str) -> Reader:
     """A number between two bounds, both included."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from wakeful.config import container, quantity
+from wakeful.config import container, quantity, waking
 from wakeful.config.model import (
     AccessLogFormat,
     Aggregation,
@@ -23,6 +23,7 @@ from wakeful.config.model import (
     Metric,
     RuntimeKind,
     Ulimit,
+    WakeFilter,
 )
 from wakeful.config.nodes import Node, Scalar, child
 from wakeful.config.quantity import shown
@@ -32,6 +33,7 @@ from wakeful.config.readers import (
     choice,
     closest,
     mapping,
+    one_or_more,
     pairs,
     percentage,
     raw,
@@ -75,6 +77,18 @@ def read(node: Node, path: str, report: Report, section: Section) -> Given:
 
 def section(keys: Section) -> Reader:
     return lambda node, path, report: read(node, path, report, keys)
+
+
+def record(make: Callable[..., Any], keys: Section) -> Reader:
+    """A mapping as a value of the model; refused when any of it is."""
+
+    def read_record(node: Node, path: str, report: Report) -> Any:
+        given = read(node, path, report, keys)
+        if len(given.values) < len(given.keys):
+            raise Refused
+        return make(**given.values)
+
+    return read_record
 
 
 def _image(text: str) -> str:
@@ -177,6 +191,14 @@ def ulimit(node: Node, path: str, report: Report) -> Ulimit:
     return limits
 
 
+def wake_filter(node: Node, path: str, report: Report) -> WakeFilter:
+    found: WakeFilter = record(WakeFilter, WAKE_FILTER)(node, path, report)
+    if not (found.path or found.method or found.user_agent or found.address):
+        conditions = ", ".join(key for key in WAKE_FILTER if key != "answer")
+        raise report.refuse(node, path, f"at least one of {conditions} is needed")
+    return found
+
+
 def access_log(node: Node, path: str, report: Report) -> Given:
     """The mapping, or its format alone, as in `access-log: off`."""
     if isinstance(node, Scalar) and not node.empty:
@@ -213,6 +235,16 @@ SCALE: Section = {
 READINESS: Section = {
     "path": scalar(_probe_path),
     "timeout": _positive_seconds,
+}
+WAKE_FILTER: Section = {
+    "path": one_or_more(scalar(waking.path_pattern), "paths"),
+    "method": one_or_more(scalar(waking.method), "methods"),
+    "user-agent": one_or_more(scalar(waking.agent_pattern), "user agents"),
+    "address": one_or_more(scalar(quantity.network), "addresses"),
+    "answer": scalar(waking.answer),
+}
+WAKE: Section = {
+    "ignore": sequence(wake_filter, "conditions"),
 }
 LOGGING: Section = {
     "driver": scalar(container.driver_name),
@@ -272,6 +304,7 @@ SERVICE: Section = {
     # Docker refuses a container with less.
     "memory": within(quantity.memory, 6 * 2**20, math.inf, "6Mi or more"),
     "stop-grace": within(_seconds, 0, math.inf, "0s or more"),
+    "wake": section(WAKE),
     **CONTAINER,
 }
 
@@ -304,6 +337,8 @@ _PLACES: dict[str, tuple[Section, str]] = {
     "scale": (SCALE, "'scale'"),
     "queue": (QUEUE, "'queue'"),
     "readiness": (READINESS, "'readiness'"),
+    "wake": (WAKE, "'wake'"),
+    "wake-filter": (WAKE_FILTER, "'wake.ignore'"),
     "logging": (LOGGING, "'logging'"),
     "ulimit": (ULIMIT, "a limit of 'ulimits'"),
     "access-log": (ACCESS_LOG, "'access-log'"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from wakeful.config.model import AccessLog as Settings
 from wakeful.config.model import AccessLogFormat
+from wakeful.proxy.headers import first
 from wakeful.proxy.reply import Reply
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class AccessLog:
         more = ""
         if exchange.cold:
             more = ',"cold_start":true'
+        if exchange.ignored is not None:
+            more += ',"ignored":true'
         if exchange.reason:
             more += f',"reason":"{exchange.reason}"'
         if not head.has_request_id and (ident := exchange.request_id):
@@ -249,11 +252,7 @@ _NOTES: Final[Mapping[AccessLogFormat, Callable[[RequestHead], str]]] = {
 
 
 def _field(head: RequestHead, name: bytes) -> str:
-    fields = head.fields
-    for at in range(0, len(fields), 4):
-        if fields[at].lower() == name:
-            return fields[at + 2].decode("latin-1")
-    return ""
+    return first(head.fields, name).decode("latin-1")
 
 
 def _text(value: bytes) -> str:

@@ -94,7 +94,7 @@ class Downstream(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if peer else "unknown"
         self._peer = self.client.encode("ascii", "replace")
-        self._trusted = bool(self._plane.trusted) and forwarding.trusts(
+        self._trusted = bool(self._plane.trusted) and forwarding.within(
             self._plane.trusted, self.client
         )
         self.deadline = self._plane.clock() + self._plane.limits.idle_timeout

@@ -19,6 +19,7 @@ from wakeful.proxy.throttler import Refused, Slot, Throttler
 from wakeful.proxy.traffic import choose
 from wakeful.proxy.tunnel import Tunnel
 from wakeful.proxy.upstream import Upstream
+from wakeful.proxy.wake_filters import Rule
 
 if TYPE_CHECKING:
     from wakeful.proxy.downstream import Downstream
@@ -75,6 +76,7 @@ class Exchange:
         "deadline",
         "downstream",
         "head",
+        "ignored",
         "plane",
         "reason",
         "received",
@@ -97,6 +99,7 @@ class Exchange:
         self.received = 0  # body bytes from the client
         self.sent = 0  # body bytes to the client
         self.cold = False  # waited with no instance ready
+        self.ignored: Rule | None = None  # the wake filter that it fell under
         self._identity = b""  # 48 hex digits, if the client named no request id or no trace
         self._stage = _NEW
         self._throttler: Throttler | None = None
@@ -129,13 +132,18 @@ class Exchange:
             return
         shares = route.shares
         throttler = shares[0][1] if len(shares) == 1 else choose(shares, plane.randrange(100))
-        if not throttler.awake:
-            plane.wake(throttler, now)
         self._throttler = throttler
         longest = throttler.template.max_request_body
         if longest is not None and max(head.length, self.received) > longest:
             self._answer(reply.BODY_TOO_LARGE)
             return
+        if throttler.filters is not None:
+            self.ignored = throttler.filters.match(head, self.downstream.asked_by)
+            if self.ignored is not None:
+                self._pass_by(self.ignored, now)
+                return
+        if not throttler.awake:
+            plane.wake(throttler, now)
         try:
             slot = throttler.acquire(self, now)
         except Refused as refused:
@@ -393,6 +401,19 @@ class Exchange:
 
     # Private: towards the instance
 
+    def _pass_by(self, rule: Rule, now: float, otherwise: Reply | None = None) -> None:
+        """It is no activity: an instance that has room for it now may answer, or we do."""
+        throttler = self._throttler
+        assert throttler is not None
+        try:
+            slot = throttler.pass_by(rule, now)
+        except Refused as refused:
+            self._answer(otherwise or refused.answer)
+            return
+        if not throttler.awake:
+            self.plane.wake(throttler, now)  # or nobody would hear that the instance is in use
+        self._place(slot, now)
+
     def _place(self, slot: Slot, now: float) -> None:
         assert self._throttler is not None
         template = self._throttler.template
@@ -447,6 +468,13 @@ class Exchange:
         template = self._throttler.template
         if self._attempts >= _MAX_ATTEMPTS:
             self._fail(otherwise)
+            return
+        if self.ignored is not None:
+            now = self.plane.clock()
+            self._stage, self._slot = _NEW, None
+            self._throttler.suspect(slot)
+            self._throttler.release(slot, now, ignored=True)
+            self._pass_by(self.ignored, now, otherwise)
             return
         self._stage, self._slot = _WAITING, None
         self.deadline = self.started + template.timeout
@@ -537,7 +565,7 @@ class Exchange:
             if stage is _WAITING:
                 throttler.leave(self, now)
             elif self._slot is not None:
-                throttler.release(self._slot, now)
+                throttler.release(self._slot, now, self.ignored is not None)
             throttler.counters.count(
                 self.head.method, self.status, now - self.started, self.received, self.sent
             )

@@ -24,8 +24,8 @@ _KEPT: Final = (
 )
 
 
-def trusts(networks: Sequence[Network], address: str) -> bool:
-    """Whether what comes from ``address`` was said by one of our own proxies."""
+def within(networks: Sequence[Network], address: str) -> bool:
+    """Whether ``address`` lies in one of the networks; what is no address lies in none."""
     try:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
@@ -66,7 +66,7 @@ def client(networks: Sequence[Network], peer: str, claims: Claims) -> str:
         for hop in value.decode("latin-1").split(",")
     ]
     address = peer
-    while chain and trusts(networks, address) and _is_address(chain[-1]):
+    while chain and within(networks, address) and _is_address(chain[-1]):
         address = chain.pop()
     return address
 

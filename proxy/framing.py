@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wakeful.proxy.headers import (
     CLAIMS,
@@ -26,6 +26,9 @@ from wakeful.proxy.headers import (
     nominated,
     without,
 )
+
+if TYPE_CHECKING:
+    from wakeful.proxy.wake_filters import Rule, WakeFilters
 
 
 class Framing(IntEnum):
@@ -67,6 +70,7 @@ class RequestHead:
         "has_traceparent",
         "host",
         "https",
+        "judged",
         "keep_alive",
         "last_hop",
         "length",
@@ -96,6 +100,8 @@ class RequestHead:
         self.has_request_id = False
         self.has_traceparent = False
         self.note = ""  # what the access log says of it, once it was said
+        # By whom it was held against wake filters, and which of them it fits
+        self.judged: tuple[WakeFilters, tuple[Rule, ...]] | None = None
         self.block = b""  # all of it that comes from the client, once the head is known
 
 

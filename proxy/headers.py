@@ -108,6 +108,14 @@ def elements(values: Sequence[bytes]) -> list[bytes]:
     return [part for part in parts if part]
 
 
+def first(fields: list[bytes], name: bytes) -> bytes:
+    """The value of the first field with this lower-case name, of pieces as a head has them."""
+    for at in range(0, len(fields), 4):
+        if fields[at].lower() == name:
+            return fields[at + 2]
+    return b""
+
+
 def without(fields: list[bytes], named: frozenset[bytes]) -> list[bytes]:
     """``fields`` less those that a Connection field nominated."""
     if named in _HARMLESS_OPTIONS:

@@ -38,6 +38,23 @@ HEAD_TOO_LARGE: Final = Reply(431, "head_too_large", "the request's head is over
 HEAD_TIMEOUT: Final = Reply(408, "head_timeout", "the request's head did not arrive in time")
 
 
+# When to ask again for what nothing will start meanwhile.
+_ASLEEP_SECONDS: Final = 300
+# RFC 9110 §15.6.4 and RFC 6585 §4: the statuses that Retry-After belongs to.
+_RETRIED: Final = frozenset((429, 503))
+
+
+def asleep(status: int = 503) -> Reply:
+    """To a request that is no activity, while no instance is ready."""
+    retry = _ASLEEP_SECONDS if status in _RETRIED else None
+    return Reply(status, "asleep", "asleep; this request does not wake it", retry)
+
+
+def busy(status: int = 503) -> Reply:
+    """To a request that is no activity, while no instance has room for it."""
+    return Reply(status, "busy", "every instance is busy", 1 if status in _RETRIED else None)
+
+
 def bad_request(detail: str, status: int = 400, reason: str = "bad_request") -> Reply:
     return Reply(status, reason, detail)
 
@@ -71,19 +88,22 @@ class DateField:
 
 
 def render(reply: Reply, *, head_only: bool, close: bool, date: bytes) -> bytes:
-    """The whole message, head and body."""
-    body = reply.detail.encode("utf-8", "replace") + b"\n"
+    """The whole message, head and body. No cache may keep it: soon it will not be true."""
+    body, content = b"", b""
+    if reply.status != 204:  # RFC 9110 §8.6: with 204 not even a length
+        body = reply.detail.encode("utf-8", "replace") + b"\n"
+        content = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
     retry = b"" if reply.retry_after is None else b"Retry-After: %d\r\n" % reply.retry_after
     head = (
         b"HTTP/1.1 %d %b\r\n"
-        b"Content-Type: text/plain; charset=utf-8\r\n"
-        b"Content-Length: %d\r\n"
+        b"%b"
+        b"Cache-Control: no-store\r\n"
         b"Date: %b\r\n"
         b"X-Wakeful-Reason: %b\r\n%b%b\r\n"
         % (
             reply.status,
             _phrase(reply.status),
-            len(body),
+            content,
             date,
             reply.reason.encode("ascii"),
             retry,

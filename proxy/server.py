@@ -152,7 +152,7 @@ class DataPlane:
         samples: dict[str, Sample] = {}
         for throttler in list(self._awake):
             sample = samples[throttler.name] = throttler.sample(now)
-            if not sample.requests and not throttler.stats.in_hand:
+            if not sample.requests and not throttler.in_hand:
                 throttler.awake = False
                 self._awake.discard(throttler)
         return samples
@@ -161,8 +161,8 @@ class DataPlane:
         """Requests that were accepted and not answered in full, tunnels included."""
         if revision is not None:
             throttler = self.throttlers.get(revision)
-            return throttler.stats.in_hand if throttler else 0
-        return sum(throttler.stats.in_hand for throttler in self._awake)
+            return throttler.in_hand if throttler else 0
+        return sum(throttler.in_hand for throttler in self._awake)
 
     def forget(self, revision: str) -> None:
         """Drop a revision that has no route and nothing in hand."""

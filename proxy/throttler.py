@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from wakeful.config.model import Revision
+from wakeful.config.model import Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage, Sample
 from wakeful.metrics import COLD_START_BOUNDS, Histogram
 from wakeful.proxy import reply
@@ -18,6 +18,7 @@ from wakeful.proxy.balancer import Policy, policy_for
 from wakeful.proxy.breaker import UNLIMITED, Breaker, QueueFull
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.stats import RequestStats
+from wakeful.proxy.wake_filters import Rule, WakeFilters
 
 # OpenTelemetry: a method outside the known set must not make a series of its own.
 _KNOWN_METHODS = frozenset(
@@ -117,6 +118,8 @@ class Throttler:
         self.stats = RequestStats(now)
         self.counters = Counters()
         self.awake = False  # its samples are being read
+        self.filters = _filters(template)
+        self.ignored = 0  # requests in instances that a wake filter matched
         self._randrange = randrange
         self._policy: Policy[Slot] = policy_for(template.concurrency, randrange)
         self._retired: dict[str, Slot] = {}
@@ -137,7 +140,7 @@ class Throttler:
         outage = self.outage
         if outage is not None and not self.slots and now < outage.until:
             self.stats.leave(now)
-            raise Refused(reply.start_failed(outage.reason, outage.detail, outage.until - now))
+            raise Refused(_start_failed(outage, now))
         try:
             self.breaker.wait(waiter)
         except QueueFull:
@@ -147,9 +150,28 @@ class Throttler:
         self._signals.demand(self.name, self.load())
         return None
 
-    def release(self, slot: Slot, now: float) -> None:
+    def pass_by(self, rule: Rule, now: float) -> Slot:
+        """A place for a request that is no activity: now, or Refused.
+
+        It takes part in all that bounds an instance, and in nothing that the
+        scaler is told of: it does not wait, and it asks for nothing.
+        """
+        if self.breaker.try_acquire():
+            self.ignored += 1
+            return self._place()
+        if self.slots:
+            raise Refused(rule.busy)
+        outage = self.outage
+        if outage is not None and now < outage.until:
+            raise Refused(_start_failed(outage, now))
+        raise Refused(rule.asleep)
+
+    def release(self, slot: Slot, now: float, ignored: bool = False) -> None:
         """Give a place back; whoever waits longest gets it."""
-        self.stats.leave(now)
+        if ignored:
+            self.ignored -= 1
+        else:
+            self.stats.leave(now)
         slot.active -= 1
         if slot.retired or self._suspects or self._crowded:
             self.breaker.capacity = self._capacity()
@@ -171,9 +193,8 @@ class Throttler:
         """
         if self.fixed and len(self.slots) <= 1:
             return False
-        self.counters.retries += 1
+        self.suspect(slot)
         slot.active -= 1
-        self._suspect(slot)
         self.breaker.release_to_front(waiter)
         self._admit(self.breaker.resize(self._capacity()))
         self._report_drained(slot)
@@ -181,12 +202,26 @@ class Throttler:
             self._signals.demand(self.name, self.load())
         return True
 
+    def suspect(self, slot: Slot) -> None:
+        """An instance refused a connection: for a moment nobody else is sent there."""
+        self.counters.retries += 1
+        if slot.retired or slot in self._suspects:
+            return
+        self._suspects.add(slot)
+        self.slots = tuple(other for other in self.slots if other is not slot)
+        self._call_later(self.SUSPECT_SECONDS, lambda: self._trust(slot))
+
     # Called by the data plane
+
+    @property
+    def in_hand(self) -> int:
+        """Requests that were accepted and not answered in full."""
+        return self.breaker.active + self.breaker.waiting
 
     @property
     def asked(self) -> bool:
         """Any request ever came for it."""
-        return bool(self.counters.durations) or self.stats.in_hand > 0
+        return bool(self.counters.durations) or self.in_hand > 0
 
     def publish(self, backends: Backends) -> None:
         """Take over what may be used from now on; the rest finishes and is drained."""
@@ -221,6 +256,8 @@ class Throttler:
         if template == before:
             return
         self.revision, self.template = revision, template
+        if template.wake != before.wake:
+            self.filters = _filters(template)
         self.breaker.max_waiting = template.queue.limit
         if template.concurrency != before.concurrency:
             self.limit = template.concurrency or UNLIMITED
@@ -235,7 +272,7 @@ class Throttler:
 
     def load(self) -> Load:
         busy = tuple((slot.endpoint.instance, slot.active) for slot in self.slots if slot.active)
-        return Load(self.breaker.active, self.breaker.waiting, busy)
+        return Load(self.breaker.active, self.breaker.waiting, busy, self.ignored)
 
     def close_idle(self, before: float) -> bool:
         """Close connections that have idled since ``before``; True while any are left."""
@@ -275,13 +312,6 @@ class Throttler:
             del self._retired[slot.endpoint.instance]
             self._signals.drained(self.name, slot.endpoint.instance)
 
-    def _suspect(self, slot: Slot) -> None:
-        if slot.retired or slot in self._suspects:
-            return
-        self._suspects.add(slot)
-        self.slots = tuple(other for other in self.slots if other is not slot)
-        self._call_later(self.SUSPECT_SECONDS, lambda: self._trust(slot))
-
     def _trust(self, slot: Slot) -> None:
         if slot in self._suspects:
             self._suspects.discard(slot)
@@ -290,7 +320,15 @@ class Throttler:
 
     def _turn_away(self, outage: Outage) -> None:
         now = self._clock()
-        answer = reply.start_failed(outage.reason, outage.detail, outage.until - now)
+        answer = _start_failed(outage, now)
         for waiter in self.breaker.turn_away():
             self.stats.leave(now)
             waiter.refused(answer)
+
+
+def _filters(template: Template) -> WakeFilters | None:
+    return WakeFilters(template.wake.ignore) if template.wake.ignore else None
+
+
+def _start_failed(outage: Outage, now: float) -> reply.Reply:
+    return reply.start_failed(outage.reason, outage.detail, outage.until - now)

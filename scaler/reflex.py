@@ -28,8 +28,13 @@ def demand(load: Load, concurrency: int, target: float) -> int:
     everything, so requests wait only where nothing is ready; then ``target``
     requests are meant for each (``math.inf`` when the target is not a number
     of requests in flight: one instance, and the decider will say the rest).
+
+    What a wake filter matched asks for nothing; but where others wait, the
+    room it takes is missing.
     """
     held = load.active + load.waiting
+    if not load.waiting:
+        held -= load.ignored
     if concurrency:
         return ceil(held / concurrency)
     return max(1, ceil(held / target)) if load.waiting else 0

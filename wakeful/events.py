@@ -43,6 +43,7 @@ class Load:
     active: int = 0  # requests inside instances
     waiting: int = 0  # requests without a slot yet
     busy: tuple[tuple[str, int], ...] = ()  # instance -> requests in it, only where there are any
+    ignored: int = 0  # of those active: what a wake filter matched, which is no activity
 
 
 @dataclass(frozen=True, slots=True)

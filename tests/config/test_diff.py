@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from wakeful.config.model import (
     Template,
     TrafficTarget,
     Volume,
+    Wake,
+    WakeFilter,
 )
 
 A = Service("a", Template(image="a:1"))
@@ -134,6 +137,7 @@ def test_settings_that_no_instance_is_made_from_are_named_once_and_change_no_dig
         "queue": Queue(limit=5),
         "scale": Scale(window=30.0),
         "stop_grace": 1.0,
+        "wake": Wake((WakeFilter(address=(ip_network("10.0.0.0/8"),)),)),
     }
     assert others.keys() == LIVE
     for name, other in others.items():

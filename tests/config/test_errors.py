@@ -241,6 +241,72 @@ BAD_VALUES = [
     ("cpu: 0.001", "4:10", "cpu", "must be 0.01 (10m) or more, not 0.001"),
     ("memory: 5Mi", "4:13", "memory", "must be 6Mi or more, not 5Mi"),
     (
+        "wake: {ignore: {path: /a}}",
+        "4:20",
+        "wake.ignore",
+        "expected a list of conditions, not a mapping",
+    ),
+    (
+        "wake: {ignore: [{answer: 200}]}",
+        "4:21",
+        "wake.ignore[0]",
+        "at least one of path, method, user-agent, address is needed",
+    ),
+    (
+        "wake: {ignore: [{path: healthz}]}",
+        "4:28",
+        "wake.ignore[0].path",
+        "expected a path such as /healthz or /health/*, not 'healthz'",
+    ),
+    (
+        "wake: {ignore: [{path: [/a, '/b?c']}]}",
+        "4:33",
+        "wake.ignore[0].path[1]",
+        "only the path is looked at, without its query: '/b?c'",
+    ),
+    (
+        "wake: {ignore: [{method: head}]}",
+        "4:30",
+        "wake.ignore[0].method",
+        "expected a method in capitals such as HEAD, not 'head'",
+    ),
+    (
+        "wake: {ignore: [{user-agent: []}]}",
+        "4:34",
+        "wake.ignore[0].user-agent",
+        "at least one is needed",
+    ),
+    (
+        "wake: {ignore: [{user-agent: ''}]}",
+        "4:34",
+        "wake.ignore[0].user-agent",
+        "expected a text such as *UptimeRobot*, not ''",
+    ),
+    (
+        "wake: {ignore: [{address: 10.0.0.1/8}]}",
+        "4:31",
+        "wake.ignore[0].address",
+        "10.0.0.1/8 has bits set beyond its prefix; did you mean 10.0.0.0/8?",
+    ),
+    (
+        "wake: {ignore: [{path: /a, answer: 301}]}",
+        "4:40",
+        "wake.ignore[0].answer",
+        "expected one of 200, 202, 204, 403, 404, 410, 429, 503, not '301'",
+    ),
+    (
+        "wake: {ignore: [{agent: x}]}",
+        "4:22",
+        "wake.ignore[0].agent",
+        "unknown key; did you mean 'user-agent'?",
+    ),
+    (
+        "ignore: []",
+        "4:5",
+        "ignore",
+        "unknown key here; it belongs in 'wake'",
+    ),
+    (
         "min-instances: 11",
         "4:20",
         "min-instances",
@@ -444,6 +510,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
             memory: 1Gi
             stop-grace: 1s
             read-only: false
+            wake: {ignore: []}
         """) == [
         *(
             f"f:{line}:{column}: services.a.{key}: either upstreams answer, or instances of an "
@@ -464,6 +531,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
                 (13, 13, "memory"),
                 (14, 17, "stop-grace"),
                 (15, 16, "read-only"),
+                (16, 5, "wake"),
             ]
         ),
     ]

@@ -28,6 +28,8 @@ from wakeful.config.model import (
     Template,
     Ulimit,
     Volume,
+    Wake,
+    WakeFilter,
 )
 
 HELLO = "services: {hello: {image: 'hello:1'}}\n"
@@ -194,6 +196,33 @@ SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("cpu: 250m", {"cpu": 0.25}),
     ("memory: 256Mi", {"memory": 268_435_456}),
     ("stop-grace: 0s", {"stop_grace": 0.0}),
+    ("wake:", {"wake": Wake()}),
+    ("wake: {ignore: []}", {"wake": Wake()}),
+    (
+        "wake: {ignore: [{path: /healthz, answer: 200}, {user-agent: '*bot*'}]}",
+        {
+            "wake": Wake(
+                (
+                    WakeFilter(path=("/healthz",), answer=200),
+                    WakeFilter(user_agent=("*bot*",)),
+                )
+            )
+        },
+    ),
+    (
+        "wake: {ignore: [{path: [/a, '*b'], method: [GET, HEAD], address: [10.0.0.0/8, '::1']}]}",
+        {
+            "wake": Wake(
+                (
+                    WakeFilter(
+                        path=("/a", "*b"),
+                        method=("GET", "HEAD"),
+                        address=(IPv4Network("10.0.0.0/8"), IPv6Network("::1/128")),
+                    ),
+                )
+            )
+        },
+    ),
     ("max-request-body: 10Mi", {"max_request_body": 10_485_760}),
     *((lines, {"container": Container(**changes)}) for lines, changes in ONLY_CONTAINERS),
 ]

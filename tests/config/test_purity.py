@@ -9,7 +9,7 @@ import wakeful.config
 
 FOLDER = Path(wakeful.config.__file__).parent
 PURE = {
-    *("model", "quantity", "nodes", "report", "readers", "container", "schema"),
+    *("model", "quantity", "nodes", "report", "readers", "container", "waking", "schema"),
     *("override", "parse", "fit", "diff"),
 }
 IMPURE = {"asyncio", "time", "random", "docker", "os", "io", "socket", "subprocess", "shutil"}

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.proxy.harness import chunks, get, post
 from tests.proxy.memory_wires import END, FRAMES, SWITCH, Client, InOrder, Loop, Served, Wire
 from tests.proxy.wire import ok
-from wakeful.config.model import HostPort, Queue, Revision, Template
+from wakeful.config.model import HostPort, Queue, Revision, Template, Wake, WakeFilter
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange, Stage
@@ -38,6 +38,8 @@ _CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n"
 MESSAGES: list[list[bytes]] = [
     [get()],
     [get(b"/known")],
+    [get(b"/ignored")],
+    [get(b"/ignored", fields=b"Connection: Upgrade\r\nUpgrade: websocket\r\n")],
     [get(fields=b"Connection: close\r\n")],
     [get().replace(b"1.1", b"1.0")],
     [get().replace(b"GET", b"HEAD")],
@@ -356,7 +358,12 @@ class Machine(RuleBasedStateMachine):
             waiting = [one for one in mine if one._stage is Stage.WAITING]
             assert throttler.breaker.active == sum(slot.active for slot in slots) == len(holding)
             assert throttler.breaker.waiting == len(waiting)
-            assert throttler.stats.in_hand == len(holding) + len(waiting)
+            ignored = [one for one in mine if one.ignored is not None]
+            assert throttler.ignored == len([one for one in holding if one in ignored])
+            assert not any(one in ignored for one in waiting)
+            activity = [one for one in (*holding, *waiting) if one not in ignored]
+            assert throttler.stats.in_hand == len(activity)
+            assert throttler.load().ignored == throttler.ignored
             # Who comes back from an instance that refused goes first, whoever waits.
             assert len([one for one in waiting if not one._attempts]) <= QUEUE.limit
             if waiting:  # nobody waits beside a free place
@@ -367,7 +374,7 @@ class Machine(RuleBasedStateMachine):
         for slot in self.slots:
             held = [one for one in exchanges if one._slot is slot and one._stage in HOLDING]
             assert slot.active == len(held)
-        assert self.plane.in_hand() == sum(one.stats.in_hand for one in self.throttlers)
+        assert self.plane.in_hand() == sum(one.in_hand for one in self.throttlers)
 
     def no_instance_is_asked_more_than_it_may_be(self) -> None:
         inside = [0] * len(self.limits)
@@ -414,7 +421,7 @@ class Machine(RuleBasedStateMachine):
         assert self.exchanges() == []
         for throttler in self.throttlers:
             assert throttler.breaker.active == throttler.breaker.waiting == 0
-            assert throttler.stats.in_hand == 0
+            assert throttler.stats.in_hand == throttler.ignored == 0
             assert not throttler._retired
             assert not throttler._suspects
         self.take_instances_away()
@@ -448,6 +455,7 @@ def revision(name: str, concurrency: int, upstreams: tuple[HostPort, ...] = ()) 
         response_start_timeout=5.0,
         tunnel_idle_timeout=10.0,
         max_request_body=60,
+        wake=Wake() if upstreams else Wake((WakeFilter(path=("/ignored",)),)),
     )
     return Revision(name, 1, template)
 

@@ -34,6 +34,26 @@ def test_an_answer_of_our_own_is_one_whole_message(
         assert head + seen.body == whole
 
 
+def test_no_answer_of_our_own_may_be_kept_by_a_cache() -> None:
+    for answer in EVERY:
+        head = render(answer, head_only=True, close=False, date=b"now")
+        assert b"\r\nCache-Control: no-store\r\n" in head
+
+
+def test_a_204_has_neither_a_body_nor_its_length() -> None:
+    whole = render(reply.asleep(204), head_only=False, close=False, date=b"now")
+    assert whole == (
+        b"HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nDate: now\r\n"
+        b"X-Wakeful-Reason: asleep\r\n\r\n"
+    )
+
+
+def test_retry_after_is_said_where_it_has_a_meaning() -> None:
+    asleep = [reply.asleep(status).retry_after for status in (200, 404, 429, 503)]
+    assert asleep == [None, None, 300, 300]
+    assert [reply.busy(status).retry_after for status in (200, 503)] == [None, 1]
+
+
 @given(st.text(max_size=50))
 def test_any_detail_stays_within_the_body(detail: str) -> None:
     seen = Seen()

@@ -11,12 +11,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from wakeful.config.model import HostPort, Queue, Revision, Template
+from wakeful.config.model import HostPort, Queue, Revision, Template, WakeFilter
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.known import KnownHeads
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.throttler import Refused, Slot, Throttler
+from wakeful.proxy.wake_filters import Rule
+
+RULE = Rule(WakeFilter(path=("/healthz",)))
 
 
 class Asking:
@@ -24,6 +27,7 @@ class Asking:
 
     def __init__(self) -> None:
         self.slot: Slot | None = None
+        self.ignored = False
         self.waits = False
         self.over = False
         self.answer: Reply | None = None
@@ -121,6 +125,18 @@ class Machine(RuleBasedStateMachine):
             assert self.demands == before + 1
         self.requests.append(one)
 
+    @rule()
+    def pass_by(self) -> None:
+        one, before = Asking(), self.demands
+        one.ignored = True
+        try:
+            one.slot = self.throttler.pass_by(RULE, self.now)
+        except Refused:
+            assert self.throttler.breaker.active >= self.throttler.breaker.capacity
+        else:
+            self.requests.append(one)
+        assert self.demands == before
+
     def holding(self) -> list[Asking]:
         return [one for one in self.requests if one.slot is not None]
 
@@ -133,7 +149,7 @@ class Machine(RuleBasedStateMachine):
             one = holding[n % len(holding)]
             slot, one.slot, one.over = one.slot, None, True
             assert slot is not None
-            self.throttler.release(slot, self.now)
+            self.throttler.release(slot, self.now, one.ignored)
 
     @rule(n=st.integers(0, 20))
     def leave(self, n: int) -> None:
@@ -144,7 +160,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(n=st.integers(0, 20))
     def try_elsewhere(self, n: int) -> None:
-        if holding := self.holding():
+        if holding := [one for one in self.holding() if not one.ignored]:
             one = holding[n % len(holding)]
             slot = one.slot
             assert slot is not None
@@ -198,7 +214,9 @@ class Machine(RuleBasedStateMachine):
         holding, waiting = self.holding(), self.queued()
         assert throttler.breaker.active == len(holding)
         assert throttler.breaker.waiting == len(waiting)
-        assert throttler.stats.in_hand == len(holding) + len(waiting)
+        ignored = [one for one in holding if one.ignored]
+        assert throttler.load().ignored == len(ignored)
+        assert throttler.stats.in_hand == len(holding) + len(waiting) - len(ignored)
         active: dict[str, int] = {}
         for one in holding:
             assert one.slot is not None

@@ -40,7 +40,7 @@ def told(peer: bytes, claims: Claims = ()) -> dict[bytes, bytes]:
     ],
 )
 def test_whose_word_is_taken(address: str, trusted: bool) -> None:
-    assert forwarding.trusts(OURS, address) is trusted
+    assert forwarding.within(OURS, address) is trusted
 
 
 def test_who_asks_directly_is_the_one_who_asked() -> None:

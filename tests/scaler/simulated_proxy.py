@@ -49,10 +49,12 @@ class Door:
     area: float = 0.0  # request-seconds since the last sample
     since: float = 0.0
     arrivals: int = 0
+    ignored: int = 0  # of those active: what a wake filter matched
 
     def advance(self) -> None:
         moment = asyncio.get_running_loop().time()
-        self.area += (self.active.total() + len(self.waiting)) * (moment - self.since)
+        held = self.active.total() + len(self.waiting) - self.ignored
+        self.area += held * (moment - self.since)
         self.since = moment
 
     def free(self) -> str | None:
@@ -63,7 +65,8 @@ class Door:
 
     def load(self) -> Load:
         self.active = +self.active
-        return Load(self.active.total(), len(self.waiting), tuple(self.active.items()))
+        busy = tuple(self.active.items())
+        return Load(self.active.total(), len(self.waiting), busy, self.ignored)
 
 
 class World:
@@ -123,6 +126,24 @@ class World:
         task.add_done_callback(self.tasks.discard)
         return task
 
+    def poll(self, name: str, duration: float) -> asyncio.Task[Outcome]:
+        """A request that a wake filter matches: passed to an instance with room, or answered."""
+        task = asyncio.create_task(self._poll(name, duration))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def _poll(self, name: str, duration: float) -> Outcome:
+        door = self.doors[name]
+        instance = None if door.waiting else door.free()
+        if instance is None:
+            return Outcome(None, 0.0, "asleep")
+        door.advance()
+        door.active[instance] += 1
+        door.ignored += 1
+        await self._stay(name, door, instance, duration, ignored=True)
+        return Outcome(instance, 0.0)
+
     async def _request(self, name: str, duration: float) -> Outcome:
         door, began = self.doors[name], asyncio.get_running_loop().time()
         door.advance()
@@ -142,9 +163,16 @@ class World:
             except ConnectionRefusedError as refusal:
                 return Outcome(None, now() - began, str(refusal))
         waited = asyncio.get_running_loop().time() - began
+        await self._stay(name, door, instance, duration)
+        return Outcome(instance, round(waited, 6))
+
+    async def _stay(
+        self, name: str, door: Door, instance: str, duration: float, *, ignored: bool = False
+    ) -> None:
         await asyncio.sleep(duration)
         door.advance()
         door.active[instance] -= 1
+        door.ignored -= ignored
         stopped = instance in {stop.instance for stop in self.driver.stops}
         if stopped and instance not in self.crashed:
             self.breaches.append(f"{instance} was stopped with a request in it")
@@ -152,7 +180,6 @@ class World:
         still = {e.instance for e in door.backends.endpoints}
         if instance not in still and not door.active[instance]:
             self.scaler.drained(name, instance)
-        return Outcome(instance, round(waited, 6))
 
     def _demand(self, name: str, door: Door) -> None:
         published = len(self.published)

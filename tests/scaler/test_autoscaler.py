@@ -196,6 +196,52 @@ def test_activation_scale_is_what_any_request_starts() -> None:
     run(main())
 
 
+def test_a_service_that_is_only_polled_goes_to_zero_and_is_not_woken() -> None:
+    async def main() -> None:
+        async with world(hello(concurrency=1)) as it:
+            await it.send(NAME, duration=0.15)  # over at 0.5
+            polls = []
+            for second in range(10, 200, 10):
+                await until(second)
+                polls.append(it.poll(NAME, duration=4))
+            await asyncio.gather(*polls)
+
+            answered = [poll.result().instance is not None for poll in polls]
+            # Ticks are at odd seconds. At 61 the window is empty and the gate says
+            # inactive, at 63 zero; but the poll of 60 is in the instance until 64.
+            assert answered == [True] * 6 + [False] * 13
+            assert it.stops() == [65.0]
+            assert it.starts() == [0.0]
+
+    run(main())
+
+
+def test_an_instance_in_use_by_a_poll_alone_is_not_stopped() -> None:
+    async def main() -> None:
+        async with world(hello(concurrency=1)) as it:
+            await it.send(NAME, duration=0.1)
+            poll = it.poll(NAME, duration=300)
+            await until(299)
+            assert it.stops() == []
+            await poll
+            await asyncio.sleep(5)
+            assert it.size() == 0
+
+    run(main())
+
+
+def test_who_waits_behind_a_poll_gets_an_instance_of_its_own() -> None:
+    async def main() -> None:
+        async with world(hello(concurrency=1)) as it:
+            await it.send(NAME, duration=0.1)
+            it.poll(NAME, duration=30)
+            await until(2)
+            outcome = await it.send(NAME, duration=0.1)
+            assert outcome == Outcome("hello-2", waited=0.35)
+
+    run(main())
+
+
 def test_a_minimum_is_started_at_once_and_never_put_to_sleep() -> None:
     async def main() -> None:
         async with world(hello(min_instances=2)) as it:

@@ -25,6 +25,12 @@ def test_without_a_limit_only_what_waits_for_a_first_instance_asks() -> None:
     assert demand(Load(waiting=1000), concurrency=0, target=inf) == 1
 
 
+def test_what_is_ignored_asks_for_nothing_but_takes_room_from_those_who_wait() -> None:
+    assert demand(Load(active=4, ignored=4), concurrency=1, target=1) == 0
+    assert demand(Load(active=4, ignored=3), concurrency=1, target=1) == 1
+    assert demand(Load(active=4, waiting=1, ignored=4), concurrency=1, target=1) == 5
+
+
 @given(st.integers(0, 1000), st.integers(0, 1000), st.integers(1, 100))
 def test_what_is_asked_for_leaves_nobody_waiting_and_no_instance_without_work(
     active: int, waiting: int, concurrency: int
