@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import floor, isclose
 from typing import Any
 
+from benchmarks import knative_door_vectors
 from benchmarks.knative_settings import Malformed, aggregation, settings, well_formed
 from benchmarks.knative_trace import spec_policy
 from wakeful.proxy import rollout
@@ -58,10 +59,10 @@ def differences(vector: Vector) -> list[str]:
 
 def not_applicable(vector: Vector) -> str | None:
     """Why a vector says nothing about a single host, if it does not."""
-    if vector["component"] != "scale_to_zero_gate":
-        return None
     with well_formed(label(vector)):
-        return _unserved(vector["input"])
+        if vector["component"] == "scale_to_zero_gate":
+            return _unserved(vector["input"])
+        return knative_door_vectors.not_applicable(vector)
 
 
 def _unserved(given: Vector) -> str | None:
@@ -292,6 +293,7 @@ _ANY = Policy(target=70, total=100)
 _START = 1_700_000_000 * SECOND  # some whole second of the real clock, as at the recording
 
 COMPONENTS: Mapping[str, Callable[[Vector, Vector], Iterator[str]]] = {
+    **knative_door_vectors.COMPONENTS,
     "autoscaler_invalid": _invalid,
     "autoscaler_scale": _scale,
     "autoscaler_start": _start,
@@ -308,4 +310,17 @@ COMPONENTS: Mapping[str, Callable[[Vector, Vector], Iterator[str]]] = {
     "round_digits": _round,
     "scale_to_zero_gate": _gate,
     "smoothing_coefficient": _smoothing,
+}
+
+# Components whose work nothing does here, and why.
+ELSEWHERE: Mapping[str, str] = {
+    "activator_concurrency_reporter": "a request that has to wait is told to the scaler as "
+    "it comes; nothing is reported early and taken back",
+    "breaker_capacity": "no limit is a very large one for each instance, not a breaker of its own",
+    "lb_random_choice2": "says what must be likely; tests/proxy replays the choice itself",
+    "pick_indices": "shares instances between activators; one proxy has them all",
+    "population_sample_size": "nothing is scraped, so nothing is sampled",
+    "queue_proxy_http": "the queue is bounded per revision, and the answer carries a reason",
+    "revision_gc": "a revision that nothing leads to is forgotten as soon as it is empty",
+    "timeout_handler": "tests/proxy/test_timeouts.py; there is no idle timeout for answers",
 }

@@ -78,6 +78,9 @@ def _replay_vectors(content: object) -> Iterator[bool]:
         for line in wrong:
             print(f"  {line}")
         yield not wrong
+    for component, reason in sorted(knative_vectors.ELSEWHERE.items()):
+        if vectors := knative_vectors.of_component(content, component):
+            print(f"vectors {component} not replayed ({len(vectors)}): {reason}")
 
 
 if __name__ == "__main__":

@@ -8,17 +8,21 @@ from typing import Any
 import pytest
 
 from benchmarks.knative_trace import is_trace, load
-from benchmarks.knative_vectors import label, of_component
+from benchmarks.knative_vectors import every, label
 from benchmarks.replay_knative import trace_files
 
 OURS = Path(__file__).parent / "data" / "knative"
 directory = OURS  # or another of the same shape: --knative-data DIR, set before collection
 
 
-def vectors(component: str) -> list[dict[str, Any]]:
-    """The recorded inputs and outputs of one component; none if the folder has none."""
+def every_vector() -> list[dict[str, Any]]:
+    """The recorded inputs and outputs of single parts; none if the folder has none."""
     file = directory / "vectors.json"
-    return [dict(vector) for vector in of_component(load(file), component)] if file.exists() else []
+    return [dict(vector) for vector in every(load(file))] if file.exists() else []
+
+
+def vectors(component: str) -> list[dict[str, Any]]:
+    return [vector for vector in every_vector() if vector["component"] == component]
 
 
 def vector_params(component: str) -> list[Any]:

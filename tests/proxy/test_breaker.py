@@ -98,3 +98,9 @@ def test_every_ticket_ends_once_in_order_and_within_the_bounds(
         assert not queue or breaker.active >= breaker.capacity  # nobody waits beside a free place
         everybody = held + queue + ended
         assert len(everybody) == len(set(everybody))
+
+
+def test_negative_bounds_are_refused() -> None:
+    for bounds in ((-1, 1), (1, -1)):
+        with pytest.raises(ValueError, match="negative"):
+            Breaker(*bounds)
