@@ -21,7 +21,7 @@ from wakeful.config.quantity import duration, whole
 from wakeful.simulate.sources import Owners, Remarks, SourceError, opened
 from wakeful.simulate.traffic import Recording
 
-_MINUTE = 60.0
+_MINUTE = 60
 _NO_TIME = 1e11
 _MOST_OF_A_MINUTE = 10_000_000
 _HELP = (
@@ -110,6 +110,7 @@ class _Rows:
         return owner
 
     def _add(self, minute: int, count: int, service: str) -> None:
+        self._trace.requests.unit = _MINUTE
         for moment in sorted(self._random.random() for _ in range(count)):
             self._trace.requests.add((minute + moment) * _MINUTE, service)
 

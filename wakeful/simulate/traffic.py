@@ -94,10 +94,11 @@ class Recording:
     """Requests that were read from somewhere, in any order, kept in columns.
 
     Moments may be of any clock: the simulation begins with the whole second of
-    the first.
+    the first, or whatever else ``unit`` (seconds) is whole.
     """
 
     def __init__(self) -> None:
+        self.unit = 1
         self._at = array("d")
         self._seconds = array("d")  # nan: not known
         self._services = array("L")
@@ -137,7 +138,7 @@ class Recording:
         self._coarse.clear()
         self._fill(service_time, seed)
         order = array("L", sorted(range(len(self)), key=self._at.__getitem__))
-        begin = floor(self._at[order[0]]) if order else 0
+        begin = floor(self._at[order[0]] / self.unit) * self.unit if order else 0
         length = self._at[order[-1]] - begin if order else 0.0
         names = tuple(self._names)
         return Traffic(lambda: self._arrivals(order, begin, names), length, names, title)
