@@ -247,6 +247,6 @@ class Config:
     state_dir: Path | None = None  # None: the XDG state directory, or /var/lib/wakeful for root
     access_log: AccessLog = field(default_factory=AccessLog)
     trusted_proxies: tuple[Network, ...] = ()  # whose word on who asked is taken
-    simultaneous_starts: int = 16  # of instances, on the whole host
+    simultaneous_starts: int = 32  # of instances, on the whole host
     services: Mapping[str, Service] = field(default_factory=lambda: MappingProxyType({}))
     directory: Path = field(default_factory=Path)

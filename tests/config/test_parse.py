@@ -80,7 +80,7 @@ def test_a_file_that_says_the_least_gets_every_default_of_the_model() -> None:
             ),
         ),
         ("simultaneous-starts: 4", "simultaneous_starts", 4),
-        ("domain: example.com", "simultaneous_starts", 16),
+        ("domain: example.com", "simultaneous_starts", 32),
         ("defaults: {}", "listen", HostPort("", 8080)),
         ("defaults:", "listen", HostPort("", 8080)),
     ],
