@@ -104,6 +104,8 @@ if __name__ == "__main__":
         sys.exit(3)
     while behaviour == "never-listen":
         time.sleep(60)
+    if behaviour == "listen-late":
+        time.sleep(3)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_leave_at_once, daemon=True).start()
     serve(handle)
