@@ -97,7 +97,7 @@ def _panel(
 ) -> Iterator[str]:
     figures = summary([course])
     words = (
-        f"{figures.cold_starts:,} cold starts, waits p99 {span(figures.wait['p99'])} "
+        f"{figures.cold_starts:,} cold start{'' if figures.cold_starts == 1 else 's'}, waits p99 {span(figures.wait['p99'])} "
         f"max {span(figures.wait['max'])}, {sum(figures.rejected.values()):,} rejected, "
         f"{figures.instance_seconds:,.0f} instance-seconds, peak {figures.peak_instances:,}"
     )
