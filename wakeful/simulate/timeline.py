@@ -97,8 +97,9 @@ def _panel(
 ) -> Iterator[str]:
     figures = summary([course])
     words = (
-        f"{figures.cold_starts:,} cold start{'' if figures.cold_starts == 1 else 's'}, waits p99 {span(figures.wait['p99'])} "
-        f"max {span(figures.wait['max'])}, {sum(figures.rejected.values()):,} rejected, "
+        f"{figures.cold_starts:,} cold start{'' if figures.cold_starts == 1 else 's'}, "
+        f"waits p99 {span(figures.wait['p99'])} max {span(figures.wait['max'])}, "
+        f"{sum(figures.rejected.values()):,} rejected, "
         f"{figures.instance_seconds:,.0f} instance-seconds, peak {figures.peak_instances:,}"
     )
     yield _text(_LEFT, 14, title, size=13, weight=600)
