@@ -101,6 +101,22 @@ def test_the_log_says_how_long_starts_take_unless_the_command_line_does() -> Non
 
 
 @pytest.mark.usefixtures("directory")
+def test_a_wake_filter_can_be_tried_on_a_log() -> None:
+    line = {"service": "hello", "duration": 0.1, "queue_ms": 0.0, "user_agent": "Uptime/1"}
+    log = [json.dumps({"ts": at, **line}) + "\n" for at in range(0, 3600, 30)]
+    Path("access.log").write_text("".join(log))
+    made = figures(
+        *("--log", "access.log"),
+        *("--set", "services.hello.wake.ignore=[{user-agent: [Uptime*], answer: 200}]"),
+    )
+    before, after = (one["services"]["hello"] for one in made["settings"])
+    assert before["instance_seconds"] > 3500
+    assert before["rejected"] == {}
+    assert after["instance_seconds"] == 0
+    assert after["rejected"] == {"asleep": 120}
+
+
+@pytest.mark.usefixtures("directory")
 def test_the_same_command_has_the_same_output() -> None:
     asked = ("--shape", "poisson", "--service-time", "exponential:300ms", "--duration", "1m")
     assert figures(*asked) == figures(*asked)

@@ -13,7 +13,7 @@ from wakeful.config.load import loads
 from wakeful.config.model import Config
 from wakeful.simulate.course import Course
 from wakeful.simulate.engine import simulate, tail
-from wakeful.simulate.traffic import Arrival, Traffic
+from wakeful.simulate.traffic import Arrival, Asker, Traffic
 
 
 def configured(text: str) -> Config:
@@ -173,6 +173,37 @@ def test_fixed_upstreams_are_limited_and_never_started() -> None:
     course = course_of(config, [(0.0, 1.0)] * 3)
     assert course.waits.percentile(100) == pytest.approx(1.0)
     assert (course.starts, course.instance_seconds) == (0, 0)
+
+
+# Wake filters, as in the data plane
+
+
+def test_what_a_wake_filter_ignores_neither_wakes_a_service_nor_keeps_it_awake() -> None:
+    config = hello(wake="{ignore: [{user-agent: '*uptime*', address: 10.0.0.0/8}]}")
+    checker = Asker.of("GET", "/", "Uptime/2.1", "10.1.2.3")
+    someone = Asker.of("GET", "/", "Uptime/2.1", "192.0.2.1")  # not from there
+    checks = [Arrival(float(at), "hello", 0.1, asker=checker) for at in range(0, 300, 5)]
+    visit = Arrival(60.5, "hello", 0.1, asker=someone)
+    course = courses_of(config, sorted([*checks, visit], key=lambda one: one.at))["hello"]
+    assert course.cold_starts == course.starts == 1
+    assert course.instances.moments[1] == 60.5
+    gone = course.instances.moments[2]
+    assert 120 < gone < 126  # its window after the only visit
+    asleep = sum(not 60.5 + 0.5 < check.at < gone for check in checks)
+    assert course.rejected == {"asleep": asleep}
+    assert course.answered == len(checks) + 1 - asleep
+    # Without the filter they keep it awake all the time.
+    without = courses_of(hello(), checks)["hello"]
+    assert (without.cold_starts, without.rejected) == (1, {})
+    assert without.instance_seconds > 300
+
+
+def test_what_is_ignored_finds_a_full_service_busy() -> None:
+    config = hello(concurrency=1, max_instances=1, wake="{ignore: [{path: /health}]}")
+    health = Asker.of("GET", "/health?x=1", "", "127.0.0.1")
+    arrivals = [Arrival(0.0, "hello", 9.0), Arrival(5.0, "hello", 0.1, asker=health)]
+    course = courses_of(config, arrivals)["hello"]
+    assert course.rejected == {"busy": 1}
 
 
 # Always

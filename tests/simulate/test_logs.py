@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wakeful.config.load import loads
+from wakeful.proxy.headers import first
 from wakeful.simulate.logs import Log, read_logs
 from wakeful.simulate.sources import Owners, SourceError
 from wakeful.simulate.traffic import Arrival, ServiceTime
@@ -254,6 +255,28 @@ def test_times_are_of_the_zone_that_they_name(log: Reader) -> None:
     india = COMMON.replace("10/Oct/2025:13:55:36 -0700", "11/Oct/2025:02:27:36 +0530")
     found = log.arrivals(COMMON, utc, india, rest="hello")
     assert [arrival.at for arrival in found] == [0.5, 60.5, 120.5]
+
+
+# Who asked
+
+
+def test_who_asked_is_remembered_where_a_wake_filter_wants_to_know(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    own = line(1, 1, method="HEAD", uri="/x?y", user_agent="Bot\u00e9", client_ip="10.0.0.9")
+    common = COMMON + ' "http://from.here/" "curl/8"'
+    file.write_text("\n".join([json.dumps(own), json.dumps(own), common]) + "\n")
+    assert all(one.asker is None for one in arrivals_of(read_logs([file], Owners(ALONE))))
+    one, same, other = arrivals_of(read_logs([file], Owners(ALONE), filtered=True))
+    assert one.asker is same.asker
+    told = [
+        (it.head.method, it.head.target, first(it.head.fields, b"user-agent"), it.address)
+        for it in (one.asker, other.asker)
+        if it is not None
+    ]
+    assert told == [
+        (b"HEAD", b"/x?y", b"Bot\xe9", "10.0.0.9"),
+        (b"GET", b"/a", b"curl/8", "10.0.0.1"),
+    ]
 
 
 # Files

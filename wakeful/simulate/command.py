@@ -71,7 +71,12 @@ def run(
     together.
     """
     settings = settings_of(loaded, overrides)
-    gathered = gather(loaded.config, source, seed)
+    filtered = any(
+        service.template.wake.ignore
+        for setting in settings
+        for service in setting.config.services.values()
+    )
+    gathered = gather(loaded.config, source, seed, filtered=filtered)
     traffic = gathered.traffic
     if traffic.length > _LONGEST:
         raise SourceError(
@@ -128,7 +133,7 @@ def settings_of(loaded: Loaded, overrides: Sequence[Override]) -> list[Setting]:
     return settings
 
 
-def gather(config: Config, source: Source, seed: int) -> Gathered:
+def gather(config: Config, source: Source, seed: int, *, filtered: bool) -> Gathered:
     if source.service is not None and source.service not in config.services:
         raise ValueError(f"there is no service {source.service!r}")
     if source.shape is not None:
@@ -138,7 +143,7 @@ def gather(config: Config, source: Source, seed: int) -> Gathered:
     if source.trace is not None:
         trace = read_trace(source.trace, owners, seed)
         return _recorded(trace.requests, trace.remarks, str(source.trace), source, seed)
-    log = read_logs(source.logs, owners)
+    log = read_logs(source.logs, owners, filtered=filtered)
     names = ", ".join(map(str, source.logs))
     return _recorded(log.requests, log.remarks, names, source, seed, log.start_times)
 

@@ -79,7 +79,17 @@ def _quiet() -> Iterator[None]:
 class _Visit:
     """One request: waiting for a place, or holding one."""
 
-    __slots__ = ("arrival", "cold", "due", "ledger", "simulation", "slot", "throttler", "turn")
+    __slots__ = (
+        "arrival",
+        "cold",
+        "due",
+        "ignored",
+        "ledger",
+        "simulation",
+        "slot",
+        "throttler",
+        "turn",
+    )
 
     def __init__(
         self, simulation: _Simulation, arrival: Arrival, throttler: Throttler, ledger: Ledger
@@ -92,6 +102,7 @@ class _Visit:
         self.due = inf  # when it gives up waiting, or is over
         self.turn = _NO_TURN  # of what is due, this is meant
         self.cold = False  # waits with no instance ready
+        self.ignored = False  # falls under a wake filter
 
     # Called by the throttler
 
@@ -189,14 +200,11 @@ class _Simulation:
     # The life of a request
 
     def _arrive(self, arrival: Arrival) -> None:
-        now = self._now()
         throttler, ledger = self._doors[arrival.service]
-        if not throttler.awake:
-            self._plane.wake(throttler, now)
         ledger.requests += 1
         visit = _Visit(self, arrival, throttler, ledger)
         try:
-            slot = throttler.acquire(visit, now)
+            slot = self._find_place(visit, throttler)
         except Refused as refused:
             ledger.reject(refused.answer.reason)
             return
@@ -207,6 +215,23 @@ class _Simulation:
         visit.cold = not throttler.slots
         ledger.queued(throttler.breaker.waiting)
         self._expect(visit, arrival.at + min(template.queue.timeout, template.timeout))
+
+    def _find_place(self, visit: _Visit, throttler: Throttler) -> Slot | None:
+        """As an exchange does: a place, or None and a turn in the queue. Raises Refused."""
+        now, asker = self._now(), visit.arrival.asker
+        if throttler.filters is not None and asker is not None:
+            rule = throttler.filters.match(asker.head, asker.asked_by)
+            if rule is not None:
+                slot = throttler.pass_by(rule, now)
+                visit.ignored = True
+                self._wake(throttler, now)
+                return slot
+        self._wake(throttler, now)
+        return throttler.acquire(visit, now)
+
+    def _wake(self, throttler: Throttler, now: float) -> None:
+        if not throttler.awake:
+            self._plane.wake(throttler, now)
 
     def begin(self, visit: _Visit, slot: Slot) -> None:
         now, arrival = self._now(), visit.arrival
@@ -229,7 +254,7 @@ class _Simulation:
                 visit.ledger.answered += 1
             else:
                 visit.ledger.reject(reply.REQUEST_TIMEOUT.reason)
-            throttler.release(visit.slot, now)
+            throttler.release(visit.slot, now, visit.ignored)
             return
         throttler.leave(visit, now)
         if template.timeout < template.queue.timeout:

@@ -12,27 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from wakeful.simulate.sources import Owners, Remarks, opened
-from wakeful.simulate.traffic import Recording
+from wakeful.simulate.traffic import Asker, Recording
 
 # [host:port ]client ident user [time] "request" status size[ "referer" "agent"][ seconds]
 _COMMON = re.compile(
-    r"(?:(?P<host>\S+):\d+ )?\S+ \S+ .*?\[(?P<time>[^\]]+)\] "
+    r"(?:(?P<host>\S+):\d+ )?(?P<address>\S+) \S+ .*?\[(?P<time>[^\]]+)\] "
     r'"(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d{3}) (?:\d+|-)'
-    r'(?: "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*")?(?: "?(?P<seconds>\d+\.\d+)"?)?\s*'
+    r'(?: "(?:[^"\\]|\\.)*" "(?P<agent>(?:[^"\\]|\\.)*)")?(?: "?(?P<seconds>\d+\.\d+)"?)?\s*'
 )
 _TIME = re.compile(
     r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)", re.ASCII
 )
+_ASKER_KEYS = ("method", "uri", "user_agent", "client_ip")
 _NO_TIME = 1e11  # is neither a duration nor a moment in seconds
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 @dataclass(slots=True)
 class Log:
-    """What was read of some access logs."""
+    """What was read of some access logs. ``filtered``: who asked matters, to some wake filter."""
+
+    filtered: bool = False
 
     requests: Recording = field(default_factory=Recording)
     remarks: Remarks = field(default_factory=Remarks)
+    _askers: dict[tuple[str, str, str, str], Asker] = field(default_factory=dict)
     # instance -> when the first request that waited for its start came, and how long it waited
     _cold: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -41,6 +45,14 @@ class Log:
         """Seconds, one for each instance that a request was seen to wait for."""
         return tuple(waited for _, waited in sorted(self._cold.values()))
 
+    def asker(self, method: str, target: str, user_agent: str, address: str) -> Asker:
+        """Whoever asks alike is the same one: heads are judged once."""
+        key = (method, target, user_agent, address)
+        asker = self._askers.get(key)
+        if asker is None:
+            asker = self._askers[key] = Asker.of(*key)
+        return asker
+
     def started_cold(self, instance: str, at: float, waited: float) -> None:
         # Those that came later found the start under way, or waited for others as well.
         before = self._cold.get(instance)
@@ -48,9 +60,9 @@ class Log:
             self._cold[instance] = (at, waited)
 
 
-def read_logs(paths: Iterable[Path], owners: Owners) -> Log:
+def read_logs(paths: Iterable[Path], owners: Owners, *, filtered: bool = False) -> Log:
     """Raises SourceError for a file that cannot be read; bad lines are only counted."""
-    log = Log()
+    log = Log(filtered)
     for path in paths:
         with opened(path) as text:
             for number, line in enumerate(text, 1):
@@ -93,7 +105,10 @@ def _read_json(text: str, owners: Owners, log: Log) -> None:
             log.started_cold(instance, began, waited)
     elif service is None:
         seconds = duration  # of another program, which knows of no queue
-    log.requests.add(began, owner, seconds, tunnel=line.get("status") == 101)
+    asker = None
+    if log.filtered:
+        asker = log.asker(*(_word(line, key) or "" for key in _ASKER_KEYS))
+    log.requests.add(began, owner, seconds, tunnel=line.get("status") == 101, asker=asker)
 
 
 def _number(line: dict[str, Any], key: str) -> float:
@@ -128,7 +143,12 @@ def _read_common(text: str, owners: Owners, log: Log) -> None:
         log.remarks.is_nobodys(None, found["host"])
         return
     seconds = float(found["seconds"]) if found["seconds"] is not None else None
-    log.requests.add_ended(second, owner, seconds)
+    asker = None
+    if log.filtered:
+        method, _, rest = found["request"].partition(" ")
+        target = rest.rpartition(" ")[0] or rest
+        asker = log.asker(method, target, found["agent"] or "", found["address"])
+    log.requests.add_ended(second, owner, seconds, asker=asker)
 
 
 @lru_cache(maxsize=16)

@@ -11,7 +11,29 @@ from random import Random
 from statistics import median
 from typing import NamedTuple
 
+from wakeful.proxy.framing import RequestHead
 from wakeful.simulate.shapes import Kind, at_random, evenly, segments
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """What is known of a request beside its time, for the wake filters to judge by."""
+
+    head: RequestHead
+    address: str
+
+    @classmethod
+    def of(cls, method: str, target: str, user_agent: str, address: str) -> Asker:
+        head = RequestHead(_octets(method), _octets(target), "1.1")
+        head.fields = [b"User-Agent", b": ", _octets(user_agent), b"\r\n"]
+        return cls(head, address)
+
+    def asked_by(self, head: RequestHead) -> str:
+        return self.address
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
 
 
 class Arrival(NamedTuple):
@@ -19,6 +41,7 @@ class Arrival(NamedTuple):
     service: str
     seconds: float  # that it holds its place in an instance
     tunnel: bool = False  # an upgraded connection, to which no timeout applies
+    asker: Asker | None = None  # None: nothing is known, or nobody wants to know
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,28 +127,44 @@ class Recording:
         self._services = array("L")
         self._names: dict[str, int] = {}
         self._tunnels: set[int] = set()
+        self._askers: dict[int, Asker] = {}
         self._coarse: defaultdict[int, list[int]] = defaultdict(list)
 
     def __len__(self) -> int:
         return len(self._at)
 
     def add(
-        self, at: float, service: str, seconds: float | None = None, *, tunnel: bool = False
+        self,
+        at: float,
+        service: str,
+        seconds: float | None = None,
+        *,
+        tunnel: bool = False,
+        asker: Asker | None = None,
     ) -> None:
         if tunnel:
             self._tunnels.add(len(self._at))
+        if asker is not None:
+            self._askers[len(self._at)] = asker
         self._at.append(at)
         self._seconds.append(nan if seconds is None else seconds)
         self._services.append(self._names.setdefault(service, len(self._names)))
 
-    def add_ended(self, second: int, service: str, seconds: float | None = None) -> None:
+    def add_ended(
+        self,
+        second: int,
+        service: str,
+        seconds: float | None = None,
+        *,
+        asker: Asker | None = None,
+    ) -> None:
         """One that ended (or, of unknown duration, came) at some time within ``second``.
 
         All that are said to be of one second are spread over it evenly, in the
         order in which they are added: a crowd at one moment would be an artefact.
         """
         self._coarse[second].append(len(self._at))
-        self.add(float(second), service, seconds)
+        self.add(float(second), service, seconds, asker=asker)
 
     def traffic(self, title: str, service_time: ServiceTime, seed: int) -> Traffic:
         """Where nobody says how long a request took, it takes as long as the median of its
@@ -158,8 +197,13 @@ class Recording:
     def _arrivals(
         self, order: Iterable[int], begin: int, names: Sequence[str]
     ) -> Iterator[Arrival]:
-        at, seconds, services, tunnels = self._at, self._seconds, self._services, self._tunnels
+        at, seconds, services = self._at, self._seconds, self._services
+        tunnels, asker = self._tunnels, self._askers.get
         for index in order:
             yield Arrival(
-                at[index] - begin, names[services[index]], seconds[index], index in tunnels
+                at[index] - begin,
+                names[services[index]],
+                seconds[index],
+                index in tunnels,
+                asker(index),
             )
