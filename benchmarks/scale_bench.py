@@ -25,10 +25,11 @@ from statistics import median
 from wakeful.admin.scrape import render
 from wakeful.clock import run_simulated
 from wakeful.config.load import Loaded, loads
-from wakeful.config.model import Revision
+from wakeful.config.model import Revision, Service
+from wakeful.deploy import Deployments
 from wakeful.events import Load
 from wakeful.proxy import reply
-from wakeful.proxy.server import DataPlane, RouteTo
+from wakeful.proxy.server import DataPlane
 from wakeful.proxy.throttler import Slot, Throttler
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.scaler.autoscaler import Autoscaler
@@ -47,7 +48,7 @@ class Memory:
     state: float  # what the state directory remembers
     revision: float
     scaler: float
-    throttler: float  # and its place in the table of routes
+    throttler: float  # its deployment, and its place in the table of routes
     slept: float  # the rest, once it has woken and sleeps again
 
     @property
@@ -109,8 +110,8 @@ async def _measured(
     it = await _House.empty()
     services = list(loaded.config.services.values())
     with _Clock() as take_over:
-        revisions = state.revisions(services)
-        it.take_over(revisions)
+        revisions = state.revisions(services, {})
+        it.route(services, revisions)
     _settle()
 
     rest = [it.pulse()[1] async for _ in _seconds(pulses)]
@@ -142,7 +143,8 @@ async def _memory(count: int, state: StateDirectory) -> Memory:
         loaded = loads(text, Path("/"))
         configuration = grown() + sys.getsizeof(text)
         fresh = StateDirectory(state.path)
-        revisions = fresh.revisions(list(loaded.config.services.values()))
+        services = list(loaded.config.services.values())
+        revisions = fresh.revisions(services, {})
         named = [Revision(one.service, one.generation, one.template) for one in revisions]
         both = grown()
         del named
@@ -151,7 +153,7 @@ async def _memory(count: int, state: StateDirectory) -> Memory:
         empty = grown()
         it.know(revisions)
         known = grown()
-        it.route(revisions)
+        it.route(services, revisions)
         routed = grown()
         await it.visit(revisions)
         slept = grown()
@@ -175,6 +177,9 @@ class _House:
         self.driver = MemoryDriver(Script(start=0.1, listen=0.0))
         self.plane = DataPlane(self, clock=loop.time)
         self.scaler = Autoscaler(self.driver, self.driver.probe, self.plane.publish, now=loop.time)
+        self.deployments = Deployments(
+            self.plane, self.scaler, now=loop.time, settled=lambda service: None
+        )
         self.plane.randrange = random.Random(1).randrange
         self._held: list[_Request] = []
 
@@ -184,18 +189,12 @@ class _House:
         await it.driver.open(it.scaler.exited)
         return it
 
-    def take_over(self, revisions: Sequence[Revision]) -> None:
-        self.know(revisions)
-        self.route(revisions)
-
     def know(self, revisions: Sequence[Revision]) -> None:
         for revision in revisions:
             self.scaler.add(revision)
 
-    def route(self, revisions: Sequence[Revision]) -> None:
-        self.plane.route(
-            RouteTo(one.service, (f"{one.service}.localhost",), ((100, one),)) for one in revisions
-        )
+    def route(self, services: Sequence[Service], revisions: Sequence[Revision]) -> None:
+        self.deployments.apply(services, "localhost", {one.service: one for one in revisions}, {})
 
     # Signals of the data plane
 
@@ -213,11 +212,12 @@ class _House:
         with _Clock() as clock:
             now = self.plane.clock()
             self.scaler.observe(now, self.plane.samples(now))
+            self.deployments.check()
         return self.scaler.decisions > before, clock.seconds
 
     def scrape(self) -> Iterator[float]:
         """The processor's seconds for each piece of the page."""
-        pieces = render(self.plane, self.scaler, {}, self.driver.name)
+        pieces = render(self.plane, self.scaler, self.deployments.standings(), {}, self.driver.name)
         more = True
         while more:
             with _Clock() as clock:

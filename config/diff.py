@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 
+from wakeful.config.essence import essence
 from wakeful.config.model import Config, Service, Template
 
 # Part of every digest. A default of the model that changes must come with a
@@ -98,25 +99,5 @@ def digest(template: Template) -> str:
     Only what differs from a default counts, so that a field which a later
     version adds leaves the digests of templates that do not use it alone.
     """
-    text = json.dumps(
-        [EPOCH, _essence(definition(template))], sort_keys=True, separators=(",", ":")
-    )
+    text = json.dumps([EPOCH, essence(definition(template))], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _essence(value: object) -> object:
-    if is_dataclass(value):
-        essence = {}
-        for field in fields(value):
-            default = field.default
-            if field.default_factory is not MISSING:
-                default = field.default_factory()
-            attribute = getattr(value, field.name)
-            if attribute != default:
-                essence[field.name] = _essence(attribute)
-        return essence
-    if isinstance(value, tuple):
-        return [_essence(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # 2.0 and 2 are equal, so their digests are
-    return value

@@ -211,6 +211,7 @@ class Service:
     template: Template
     domains: tuple[str, ...] = ()
     traffic: tuple[TrafficTarget, ...] = (TrafficTarget(percent=100),)
+    rollout_duration: float = 0.0  # of the traffic's way to a new revision; 0 = all at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ _KEYS_OF_UPSTREAMS = (
     "max-request-body",
     "upstreams",
     "domains",
+    "rollout-duration",
     "concurrency",
     "timeout",
     "response-start-timeout",
@@ -41,6 +42,8 @@ _KEYS_OF_UPSTREAMS = (
     "queue",
 )
 _WHAT_ANSWERS = ("image", "command", "upstreams")
+# Attributes of a Service; all others are its template's.
+_OF_SERVICE = ("domains", "rollout_duration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +144,17 @@ def _service(
     elif not {"image", "command"} & (given.keys | defaults.keys):
         report.refuse_at(path, "one of 'image', 'command' and 'upstreams' is needed")
 
-    domains = given.values.pop("domains", ())
-    template = overlay(overlay(Template(), _nested(defaults)), _nested(given))
+    service = Service(key.text, Template())
+    template = service.template
+    for each in (defaults, given):
+        service = replace(service, **{k: v for k, v in each.values.items() if k in _OF_SERVICE})
+        own = {k: v for k, v in each.values.items() if k not in _OF_SERVICE}
+        template = overlay(template, _nested(Given(own)))
     template = replace(template, container=_located(template.container, directory))
     template = _settle_timeouts(template, given, defaults, path, report)
     _check_mounts(template.container, path, report)
     _check_scale(template, given, path, report)
-    return Service(key.text, template, domains)
+    return replace(service, template=template)
 
 
 def _only(given: Given, keys: Iterable[str]) -> Given:

@@ -290,6 +290,7 @@ SERVICE: Section = {
     "port": within(_whole, 1, 65535, "1 to 65535"),
     "env": pairs(raw, "NAME=value", _variable),
     "domains": sequence(scalar(quantity.domain), "host names"),
+    "rollout-duration": whole_seconds(0, math.inf, "0s or more"),
     "concurrency": within(_whole, 0, 1000, "0 to 1000 (0 means no limit)"),
     "min-instances": within(_whole, 0, math.inf, "0 or more"),
     "max-instances": within(_whole, 0, math.inf, "0 or more (0 means no limit)"),

@@ -27,6 +27,12 @@ class RouteTable(Generic[T]):
         self._routes = {host.encode("ascii"): route for host, route in routes.items()}
         self._seen: dict[bytes, Route[T]] = {}
 
+    def replaced(self, routes: Mapping[str, Route[T]]) -> RouteTable[T]:
+        """The same table, with other routes for these hosts."""
+        table: RouteTable[T] = RouteTable(routes)
+        table._routes = self._routes | table._routes
+        return table
+
     def match(self, host: bytes) -> Route[T] | None:
         """The route of a Host field's value as it came: any case, with or without a port."""
         route = self._seen.get(host)

@@ -48,7 +48,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RouteTo:
-    """One service's hosts, and the revisions its requests go to, in percent."""
+    """One service's hosts, and the revisions its requests go to, in percent.
+
+    A revision of 0 percent gets none, and may be published to all the same.
+    """
 
     service: str
     hosts: tuple[str, ...]
@@ -138,9 +141,12 @@ class DataPlane:
         """Replace the whole table; revisions without a route go on until ``forget``."""
         table: dict[str, Route[Throttler]] = {}
         for to in routes:
-            shares = tuple((percent, self._throttler(rev)) for percent, rev in to.shares)
-            table |= dict.fromkeys(to.hosts, Route(to.service, shares))
+            table |= dict.fromkeys(to.hosts, self._route(to))
         self.routes = RouteTable(table)
+
+    def reroute(self, to: RouteTo) -> None:
+        """Other shares for one service, whose hosts stay what they are."""
+        self.routes = self.routes.replaced(dict.fromkeys(to.hosts, self._route(to)))
 
     def publish(self, revision: str, backends: Backends) -> None:
         throttler = self.throttlers.get(revision)
@@ -232,6 +238,10 @@ class DataPlane:
         )
 
     # Private
+
+    def _route(self, to: RouteTo) -> Route[Throttler]:
+        shares = [(percent, self._throttler(revision)) for percent, revision in to.shares]
+        return Route(to.service, tuple(share for share in shares if share[0]))
 
     def _throttler(self, revision: Revision) -> Throttler:
         throttler = self.throttlers.get(revision.name)

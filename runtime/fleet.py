@@ -83,6 +83,7 @@ class Fleet:
         self._backoff = FRESH
         self._trouble: Outage | None = None  # the latest failure, until something starts or is well
         self._published = Backends()
+        self.failure = ""  # why the latest start failed, in an operator's words
         self._closing = asyncio.Event()
         self._left = False
 
@@ -285,7 +286,7 @@ class Fleet:
         took = self._now() - it.began
         self.became_ready += 1
         self.start_seconds += took
-        self._trouble = None
+        self._trouble, self.failure = None, ""
         self._step(it, Event.PROBE_PASSED)
         logger.info("%s: instance %s is ready after %.3f s", self.revision.name, it.id, took)
         self._announce()
@@ -298,7 +299,8 @@ class Fleet:
             self.starts_failed += 1
         self._backoff = self._backoff.failed(it.began, self._now())
         self._trouble = Outage("start_failed", detail, self._backoff.until)
-        self._end(it, event, reason or detail)
+        self.failure = reason or detail
+        self._end(it, event, self.failure)
         self._announce()
 
     def _end(self, it: _Instance, event: Event, wrong: str | None = None) -> None:

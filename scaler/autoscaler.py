@@ -17,9 +17,10 @@ from wakeful.config.model import Revision
 from wakeful.events import IDLE, Backends, Load, Sample
 from wakeful.runtime.driver import Driver
 from wakeful.runtime.fleet import Fleet
-from wakeful.runtime.instance import Exit, Found, InstanceId, new_instance_id
+from wakeful.runtime.instance import Exit, Found, InstanceId, State, new_instance_id
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.turns import Turns
+from wakeful.scaler.bounds import Bounds, initial_scale
 from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.revision_scaler import RevisionScaler, RevisionStatus
 
@@ -98,6 +99,20 @@ class Autoscaler:
         it.retire(False)
         if revision.template.min_instances > 0:
             asyncio.get_running_loop().call_soon(self._start_minimum, it)
+
+    def bring_up(self, revision: str, instances: int) -> None:
+        """Have so many (at least its initial scale) ready before anybody asks for them.
+
+        Where they cannot start this is tried again, with the fleet's back-off,
+        until ``arrived`` or ``retire``.
+        """
+        it = self._known[revision]
+        it.awaited = max(instances, initial_scale(Bounds.of(it.revision.template)))
+        asyncio.get_running_loop().call_soon(self._start_minimum, it)
+
+    def arrived(self, revision: str) -> None:
+        """What was brought up is given its requests now."""
+        self._known[revision].arrived(self._now())
 
     def adopt(self, found: Found) -> bool:
         """Take over an instance that runs already; False when its revision is not known."""
@@ -209,6 +224,16 @@ class Autoscaler:
         """How many instances it should have, all rules applied; none when it is not known."""
         it = self._known.get(revision)
         return it.desired if it is not None else 0
+
+    def ready(self, revision: str) -> int:
+        """How many of its instances may be given requests."""
+        it = self._known.get(revision)
+        return 0 if it is None or it.fleet is None else it.fleet.count(State.READY)
+
+    def status(self, revision: str) -> RevisionStatus | None:
+        """None when it is not known, or not any more."""
+        it = self._known.get(revision)
+        return None if it is None else it.status()
 
     def statuses(self) -> Iterator[RevisionStatus]:
         """Of those known at the first of them, each as it is when it is asked for."""

@@ -57,6 +57,11 @@ class Phase:
     initial_reached: bool  # the initial scale is asked for once in a revision's life
 
 
+def initial_scale(bounds: Bounds) -> int:
+    """How many must be ready before a new revision may be given requests."""
+    return _necessary(bounds, initial_reached=False)
+
+
 def new_phase(bounds: Bounds, now: float) -> Phase:
     """A revision that was never started: it owes its initial scale."""
     if not bounds.reachable:

@@ -63,6 +63,7 @@ class RevisionStatus(NamedTuple):
     excess_burst: int
     panicking: bool
     outage: Outage | None
+    failure: str  # why the latest start failed, for the operator; "" when it did not
     # Since it was added
     cold_starts: int  # times that a request found no instance, and some were started for it
     starts: int
@@ -99,6 +100,7 @@ class RevisionScaler:
         "_fleet",
         "_initial_reached",
         "_new_fleet",
+        "awaited",
         "cold_starts",
         "desired",
         "load",
@@ -109,6 +111,7 @@ class RevisionScaler:
     def __init__(self, revision: Revision, new_fleet: Callable[[Revision], Fleet]) -> None:
         self.revision = revision
         self.retired = False
+        self.awaited = 0  # instances it is to have before anybody asks for it
         self.load = _NO_LOAD  # as last heard of
         self.desired = 0
         self.cold_starts = 0
@@ -134,6 +137,8 @@ class RevisionScaler:
     def retire(self, retired: bool) -> None:
         """Whether no route leads to it any more; Knative calls such a revision unreachable."""
         self.retired = retired
+        if retired:
+            self.awaited = 0
         self._set_rules()
 
     def retune(self, revision: Revision) -> None:
@@ -155,6 +160,17 @@ class RevisionScaler:
             it.panic.resize(panic_window_seconds(scale.window, scale.panic_window))
         if scale.down_delay != before.down_delay:
             it.state = delayed(it.state, scale.down_delay)
+
+    def arrived(self, now: float) -> None:
+        """It is not awaited any more: requests come.
+
+        What was started for them is kept for as long as what they ask for themselves.
+        """
+        if self._attention is not None:
+            window = self.revision.template.scale.window
+            asked = self._attention.asked
+            self._attention.asked = reflex.recall(asked, self.awaited, now, window)
+        self.awaited = 0
 
     def _set_rules(self) -> None:
         if self._attention is not None:
@@ -305,11 +321,11 @@ class RevisionScaler:
         if self.retired and not self.held:
             return 0  # no window to wait for: nobody can come back
         asked = reflex.floor(it.asked, now, self.revision.template.scale.window)
-        settled = max(wanted, asked, 1 if self.held else 0)
+        settled = max(wanted, asked, self.awaited, 1 if self.held else 0)
         return min(settled, it.bounds.max) if it.bounds.max else settled
 
     def _quiet(self, it: _Attention, second: int) -> bool:
-        if self.held:
+        if self.held or self.awaited:
             return False
         return self.retired or (it.bounds.min == 0 and it.stable.average(second) == 0)
 
@@ -330,7 +346,7 @@ class RevisionScaler:
 
     def _worth_trying(self, it: _Attention) -> bool:
         """After failed starts nothing is tried again for traffic that has gone away."""
-        if not it.fleet.failing or it.fleet.count(State.READY) or self.held:
+        if not it.fleet.failing or it.fleet.count(State.READY) or self.held or self.awaited:
             return True
         return it.bounds.min > 0 and not self.retired
 
@@ -395,6 +411,7 @@ class RevisionScaler:
             excess_burst=it.decision.excess_burst if it else 0,
             panicking=it.decision.panicking if it else False,
             outage=fleet.outage if fleet else None,
+            failure=fleet.failure if fleet else "",
             cold_starts=self.cold_starts,
             starts=fleet.starts if fleet else 0,
             starts_failed=fleet.starts_failed if fleet else 0,
@@ -404,6 +421,8 @@ class RevisionScaler:
         )
 
     def _in_words(self, it: _Attention) -> str:
+        if self.awaited:
+            return "to take over"
         metric = self.revision.template.scale.metric
         words = f"{metric} {it.seen.stable:.1f}, target {it.policy.target:g}"
         if it.decision.panicking:

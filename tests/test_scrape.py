@@ -9,10 +9,11 @@ from tests.scaler.simulated_proxy import until
 from wakeful.admin.scrape import render
 from wakeful.admin.server import AdminServer
 from wakeful.clock import run_simulated
-from wakeful.config.model import HostPort, Revision, Template
+from wakeful.config.model import HostPort, Revision, Service, Template
+from wakeful.deploy import Deployments
 from wakeful.events import Load
 from wakeful.metrics import Exposition, Histogram, label
-from wakeful.proxy.server import DataPlane, RouteTo
+from wakeful.proxy.server import DataPlane
 from wakeful.runtime.memory import MemoryDriver
 from wakeful.scaler.autoscaler import Autoscaler
 
@@ -65,12 +66,16 @@ def pages(services: int, look: Callable[[list[str]], None]) -> None:
         driver = MemoryDriver()
         plane = DataPlane(Deaf(), clock=loop.time)
         scaler = Autoscaler(driver, driver.probe, plane.publish, now=loop.time)
-        for revision in revisions:
-            scaler.add(revision)
-        plane.route(RouteTo(one.service, (one.service,), ((100, one),)) for one in revisions)
+        deployments = Deployments(plane, scaler, now=loop.time, settled=lambda service: None)
+        deployments.apply(
+            [Service(one.service, one.template) for one in revisions],
+            "localhost",
+            {one.service: one for one in revisions},
+            {},
+        )
         scaler.demand("s0-00001", Load(waiting=1))
         await until(1)
-        look(list(render(plane, scaler, {"success": 2}, "memory")))
+        look(list(render(plane, scaler, deployments.standings(), {"success": 2}, "memory")))
         await scaler.close(leave=False)
 
     run_simulated(main())
@@ -113,7 +118,7 @@ def test_others_run_between_two_pieces_of_a_page() -> None:
                 seen.append(turns)
                 yield piece
 
-        admin = AdminServer(lambda: True, pieces)
+        admin = AdminServer(lambda: True, pieces, lambda: iter(()))
         await admin.bind(HostPort("127.0.0.1", 0))
         await admin.listen()
 

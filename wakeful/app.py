@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from wakeful.config.diff import diff, fixed_changes
 from wakeful.config.fit import misfits
 from wakeful.config.load import ConfigError, Loaded, load
 from wakeful.config.model import AccessLogFormat, Config, HostPort, Revision, RuntimeKind, Service
-from wakeful.events import Backends, Endpoint, Load
+from wakeful.deploy import Deployments, Standing, hosts_of
+from wakeful.events import Backends, Load
 from wakeful.proxy.access import AccessLog
-from wakeful.proxy.server import DataPlane, RouteTo
+from wakeful.proxy.server import DataPlane
 from wakeful.runtime.docker_engine import docker_answers
 from wakeful.runtime.driver import Driver, DriverError
 from wakeful.runtime.instance import Found
@@ -54,12 +55,11 @@ class App:
         self._state = StateDirectory(self.config.state_dir or default_directory())
         self._scale_file = ScaleFile(self._state.path / "scale.json")
         self._reloads = {"success": 0, "failure": 0}
-        self._latest: dict[str, Revision] = {}
-        self._retired: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: set[asyncio.Task[None]] = set()  # those of _tasks that stop one
         self._driver: Driver
         self._scaler: Autoscaler
+        self._deployments: Deployments
         self.plane: DataPlane
         self._admin: AdminServer
 
@@ -86,11 +86,14 @@ class App:
             self._scaler = Autoscaler(
                 self._driver,
                 Probe,
-                self.plane.publish,
+                self._publish,
                 now=time.monotonic,
                 turns=Turns(config.simultaneous_starts),
             )
-            self._admin = AdminServer(self._ready, self._metrics)
+            self._deployments = Deployments(
+                self.plane, self._scaler, now=time.monotonic, settled=self._state.settle
+            )
+            self._admin = AdminServer(self._ready, self._metrics, self._standings)
             await self._driver.open(self._scaler.exited)
         except DriverError as error:
             self._state.close()
@@ -102,7 +105,7 @@ class App:
             await self._bind()
             found = await self._driver.instances()
             # In one turn of the loop, so that what is adopted counts as the minimum.
-            self._take_over(list(config.services.values()))
+            self._take_over(config, self._still_serving(found))
             self._adopt(found)
             self._scale_file.recall(self._scaler, time.time())
             await self.plane.listen()
@@ -156,6 +159,23 @@ class App:
         self.plane.close()
         self._state.close()
 
+    def _still_serving(self, found: Sequence[Found]) -> dict[str, Revision]:
+        """What answered when an earlier run ended: it goes on until the latest is ready.
+
+        Where no deployment was under way it was the latest of that time, which
+        is of use only if it runs.
+        """
+        running = {instance.revision for instance in found}
+        serving = {}
+        for name in self.config.services:
+            revision = self._state.serving(name)
+            if revision is None:
+                revision = self._state.latest(name)
+                if revision is None or revision.name not in running:
+                    continue
+            serving[name] = revision
+        return serving
+
     def _adopt(self, found: Sequence[Found]) -> None:
         """Take back what an earlier run left behind, and stop what fits nothing any more."""
         for instance in found:
@@ -207,9 +227,16 @@ class App:
         return not self.plane.draining
 
     def _metrics(self) -> Iterator[str]:
-        return render(self.plane, self._scaler, self._reloads, self.runtime)
+        return render(self.plane, self._scaler, self._standings(), self._reloads, self.runtime)
+
+    def _standings(self) -> Iterator[Standing]:
+        return self._deployments.standings()
 
     # Between the proxy and the scaler
+
+    def _publish(self, revision: str, backends: Backends) -> None:
+        self.plane.publish(revision, backends)
+        self._deployments.published(revision, backends)
 
     def demand(self, revision: str, load: Load) -> None:
         self._scaler.demand(revision, load)
@@ -222,8 +249,15 @@ class App:
             await asyncio.sleep(PULSE)
             now = self.plane.clock()
             self._scaler.observe(now, self.plane.samples(now))
-            self._forget_retired()
+            self._deployments.check()
             self._scale_file.keep(self._scaler, time.time())
+            self._save()
+
+    def _save(self) -> None:
+        try:
+            self._state.save()
+        except StateError as error:
+            log.error("%s", error)
 
     # A changed configuration
 
@@ -249,15 +283,13 @@ class App:
         if fixed:
             log.warning("reload: only a restart can change %s", ", ".join(fixed))
         changes = diff(old.services, new.services)
-        self._take_over(
-            list(new.services.values()),
-            replace(
-                old,
-                domain=new.domain,
-                services=new.services,
-                trusted_proxies=new.trusted_proxies,
-            ),
+        config = replace(
+            old,
+            domain=new.domain,
+            services=new.services,
+            trusted_proxies=new.trusted_proxies,
         )
+        self._take_over(config, self._deployments.in_use())
         words = [
             f"{len(names)} {what}"
             for what, names in (
@@ -271,33 +303,13 @@ class App:
         ]
         log.info("reloaded: %s", ", ".join(words) or "nothing changed")
 
-    def _take_over(self, services: Sequence[Service], config: Config | None = None) -> None:
-        """Make these the services: new revisions become known, routes move, old ones retire."""
-        latest = {rev.service: rev for rev in self._state.revisions(list(services))}
-        config = config or self.config
-        before, self._latest, self.config = self._latest, latest, config
+    def _take_over(self, config: Config, serving: Mapping[str, Revision]) -> None:
+        """Make this the configuration. Raises StateError, and has changed nothing then."""
+        services = list(config.services.values())
+        latest = {one.service: one for one in self._state.revisions(services, serving)}
+        self.config = config
         self.plane.trusted = config.trusted_proxies
-        for revision in latest.values():
-            self._retired.discard(revision.name)
-            if not revision.template.upstreams:
-                self._scaler.add(revision)
-        self.plane.route(
-            RouteTo(one.name, hosts_of(one, config.domain), ((100, latest[one.name]),))
-            for one in services
-        )
-        for revision in latest.values():
-            if revision.template.upstreams:
-                self.plane.publish(revision.name, fixed_backends(revision))
-        for revision in before.values():
-            if (kept := latest.get(revision.service)) is None or kept.name != revision.name:
-                self._retired.add(revision.name)
-                self._scaler.retire(revision.name)
-
-    def _forget_retired(self) -> None:
-        for name in list(self._retired):
-            if name not in self._scaler and not self.plane.in_hand(name):
-                self._retired.discard(name)
-                self.plane.forget(name)
+        self._deployments.apply(services, config.domain, latest, serving)
 
     # From serving to nothing
 
@@ -322,10 +334,12 @@ class App:
             await asyncio.wait_for(closed, _KILL_PATIENCE)
         await self._admin.close()
         await self._driver.close()
+        self._save()
         self._state.close()
         log.info("stopped")
 
     async def _close_instances(self) -> None:
+        self._deployments.close()
         await self._scaler.close(leave=self._leave)
         if self._strangers:
             await asyncio.wait(self._strangers)
@@ -349,16 +363,3 @@ class App:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
-
-
-def hosts_of(service: Service, domain: str) -> tuple[str, ...]:
-    return (f"{service.name}.{domain}", *service.domains)
-
-
-def fixed_backends(revision: Revision) -> Backends:
-    return Backends(
-        tuple(
-            Endpoint(str(upstream), upstream.host, upstream.port)
-            for upstream in revision.template.upstreams
-        )
-    )

@@ -1,4 +1,5 @@
-"""What is remembered between runs: who we are, and which revisions there were.
+"""What is remembered between runs: who we are, which revisions there were, and what
+they were made from, so that one which served goes on until the next is ready.
 
 One small JSON file in the state directory, replaced whole. A lock beside it
 keeps a second wakeful from driving the same instances.
@@ -10,10 +11,14 @@ import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from wakeful.config.diff import digest
-from wakeful.config.model import Revision, Service
+from wakeful.config.essence import essence, restored
+from wakeful.config.model import Revision, Service, Template
 
 
 class StateError(Exception):
@@ -30,6 +35,17 @@ def default_directory() -> Path:
     return Path(home, "wakeful")
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """One service."""
+
+    generation: int  # of its latest revision
+    digest: str
+    template: Any = None  # the essence of its latest; None where an older wakeful wrote it
+    # The one before, while it serves because the latest is not ready, or not for all.
+    serving: tuple[int, Any] | None = None  # generation, essence
+
+
 class StateDirectory:
     """Held by one process at a time, from ``open`` to ``close``."""
 
@@ -38,7 +54,8 @@ class StateDirectory:
         self.owner = ""
         self._file = path / "state.json"
         self._lock: int | None = None
-        self._revisions: dict[str, tuple[int, str]] = {}  # service -> generation, digest
+        self._services: dict[str, _Remembered] = {}
+        self._changed = False
 
     def open(self) -> None:
         """Lock it and read it. Raises StateError."""
@@ -60,18 +77,50 @@ class StateDirectory:
             self.close()
             raise
 
-    def revisions(self, services: list[Service]) -> list[Revision]:
-        """The latest revision of each, numbered anew where its template has changed."""
+    def latest(self, service: str) -> Revision | None:
+        """The latest revision there was of it, with its template as it was then."""
+        it = self._services.get(service)
+        return None if it is None else _revision(service, it.generation, it.template)
+
+    def serving(self, service: str) -> Revision | None:
+        """The revision that served while the latest was not ready, if that is not over."""
+        it = self._services.get(service)
+        return None if it is None or it.serving is None else _revision(service, *it.serving)
+
+    def revisions(
+        self, services: Iterable[Service], serving: Mapping[str, Revision]
+    ) -> list[Revision]:
+        """The latest revision of each, numbered anew where its template has changed.
+
+        ``serving`` are those that answer until a new one is ready. Raises StateError.
+        """
         latest = []
+        gone = self._services.keys() - {service.name for service in services}
+        for name in gone:
+            self._services[name] = replace(self._services[name], serving=None)
         for service in services:
-            generation, known = self._revisions.get(service.name, (0, ""))
-            now = digest(service.template)
-            if now != known:
-                generation += 1
-                self._revisions[service.name] = (generation, now)
-            latest.append(Revision(service.name, generation, service.template))
+            known = self._services.get(service.name) or _Remembered(0, "")
+            now, old = digest(service.template), serving.get(service.name)
+            if now != known.digest:
+                answers = None if old is None else (old.generation, essence(old.template))
+                known = _Remembered(known.generation + 1, now, serving=answers)
+            known = replace(known, template=essence(service.template))
+            self._services[service.name] = known
+            latest.append(Revision(service.name, known.generation, service.template))
         self._write()
         return latest
+
+    def settle(self, service: str) -> None:
+        """Its latest revision has all its requests; ``save`` writes it down."""
+        it = self._services.get(service)
+        if it is not None and it.serving is not None:
+            self._services[service] = replace(it, serving=None)
+            self._changed = True
+
+    def save(self) -> None:
+        """Write what was settled, if anything. Raises StateError, once for each."""
+        if self._changed:
+            self._write()
 
     def close(self) -> None:
         if self._lock is not None:
@@ -89,9 +138,8 @@ class StateDirectory:
         try:
             state = json.loads(text)
             self.owner = str(state["owner"])
-            self._revisions = {
-                str(name): (int(entry["generation"]), str(entry["digest"]))
-                for name, entry in state["services"].items()
+            self._services = {
+                str(name): _read_service(entry) for name, entry in state["services"].items()
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StateError(
@@ -100,17 +148,46 @@ class StateDirectory:
             ) from None
 
     def _write(self) -> None:
-        services = {
-            name: {"generation": generation, "digest": known}
-            for name, (generation, known) in sorted(self._revisions.items())
-        }
+        self._changed = False
+        services = {name: _said(it) for name, it in sorted(self._services.items())}
         text = json.dumps({"owner": self.owner, "services": services}, indent=1)
         draft = self._file.with_suffix(".new")
         try:
-            with open(draft, "w") as stream:
+            # A template's environment may hold what is nobody else's business.
+            with open(draft, "w", opener=_private) as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(draft, self._file)
         except OSError as error:
             raise StateError(f"{self._file} cannot be written: {error.strerror}") from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _revision(service: str, generation: int, said: Any) -> Revision | None:
+    """None where the template is not known, or was written by a version with other keys."""
+    try:
+        return Revision(service, generation, restored(Template, said))
+    except ValueError:
+        return None
+
+
+def _read_service(entry: Any) -> _Remembered:
+    serving = entry.get("serving")
+    return _Remembered(
+        int(entry["generation"]),
+        str(entry["digest"]),
+        entry.get("template"),
+        None if serving is None else (int(serving["generation"]), serving.get("template")),
+    )
+
+
+def _said(it: _Remembered) -> dict[str, Any]:
+    said = {"generation": it.generation, "digest": it.digest, "template": it.template}
+    if it.serving is not None:
+        generation, template = it.serving
+        said["serving"] = {"generation": generation, "template": template}
+    return said

@@ -6,9 +6,10 @@ import signal
 import threading
 from collections import Counter
 from functools import partial
+from typing import Any
 
 from tests.e2e.conftest import Launch
-from tests.e2e.harness import Answer, Platform, until
+from tests.e2e.harness import Answer, Platform, Wakeful, until
 
 
 def test_a_changed_definition_gets_a_new_revision_and_the_old_one_finishes_what_it_has(
@@ -24,8 +25,7 @@ def test_a_changed_definition_gets_a_new_revision_and_the_old_one_finishes_what_
 
     wakeful.write({"hello": platform.service(env={"GREETING": "new"})})
     assert wakeful.reload() == "reloaded: 1 changed"
-    new = wakeful.get("hello").json()
-    assert new["revision"] == "hello-00002"
+    new = until(lambda: answer_of(wakeful, "hello-00002"), "the new revision")
     assert in_flight.is_alive(), "the new revision took too long for this test to mean anything"
     assert wakeful.instances("hello") == 2
 
@@ -34,6 +34,12 @@ def test_a_changed_definition_gets_a_new_revision_and_the_old_one_finishes_what_
     until(lambda: wakeful.instances("hello") == 1, "the old revision stopped")
     until(lambda: not wakeful.metrics()["kn_revision_pods_count"][1:], "the old revision forgotten")
     assert wakeful.get("hello").json()["instance"] == new["instance"]
+
+
+def answer_of(wakeful: Wakeful, revision: str) -> Any:
+    """What hello answers, once this revision of it does."""
+    answer = wakeful.get("hello").json()
+    return answer if answer["revision"] == revision else None
 
 
 def test_no_request_is_lost_while_definitions_change_again_and_again(

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 from wakeful import __version__
 from wakeful.config.model import Metric
+from wakeful.deploy import Standing
 from wakeful.metrics import Exposition, Labels, label
 from wakeful.proxy.server import DataPlane
 from wakeful.proxy.throttler import Throttler
@@ -25,7 +26,11 @@ _BATCH = 500  # services to look at in one go: a millisecond
 
 
 def render(
-    plane: DataPlane, scaler: Autoscaler, reloads: dict[str, int], runtime: str
+    plane: DataPlane,
+    scaler: Autoscaler,
+    standings: Iterator[Standing],
+    reloads: dict[str, int],
+    runtime: str,
 ) -> Iterator[str]:
     """The whole page, in Prometheus' text format 0.0.4, in pieces.
 
@@ -41,11 +46,17 @@ def render(
     for revisions in _batches(scaler.statuses()):
         statuses += revisions
         yield ""
+    awake = {status.revision for status in statuses if status.awake}
+    stands: list[Standing] = []
+    for some_stands in _batches(standings):
+        stands += (one for one in some_stands if one.moving or one.latest_ready in awake)
+        yield ""
 
     page = Exposition()
     _requests(page, throttlers, plane)
     _scale(page, statuses)
     _instances(page, statuses)
+    _deployments(page, stands)
     page.family(
         "wakeful_config_reloads_total",
         "counter",
@@ -197,3 +208,14 @@ def _instances(page: Exposition, statuses: list[RevisionStatus]) -> None:
             lambda s: s.starts_failed)  # fmt: skip
     counter("wakeful_instance_crashes_total", "Instances that ended by themselves.",
             lambda s: s.crashes)  # fmt: skip
+
+
+def _deployments(page: Exposition, standings: list[Standing]) -> None:
+    page.family("wakeful_revision_traffic_percent", "gauge",
+                "What a revision gets of its service's requests.",
+                ((_of(one.service, share.revision), share.percent)
+                 for one in standings for share in one.traffic))  # fmt: skip
+    page.family("wakeful_deployment_pending", "gauge",
+                "1 for a latest revision that is not ready, so that another one serves.",
+                ((_of(one.service, one.latest_created), 1)
+                 for one in standings if one.pending))  # fmt: skip

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from wakeful.config.model import HostPort
+from wakeful.deploy import Standing
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -25,11 +27,20 @@ class _Server(uvicorn.Server):
 
 
 class AdminServer:
-    """/healthz: the process answers. /readyz: it takes requests. /metrics: what it counts."""
+    """/healthz: the process answers. /readyz: it takes requests. /metrics: what it counts.
 
-    def __init__(self, ready: Callable[[], bool], metrics: Callable[[], Iterator[str]]) -> None:
+    /v1/services: where each service's requests go, in Knative's words.
+    """
+
+    def __init__(
+        self,
+        ready: Callable[[], bool],
+        metrics: Callable[[], Iterator[str]],
+        standings: Callable[[], Iterator[Standing]],
+    ) -> None:
         self._ready = ready
         self._metrics = metrics
+        self._standings = standings
         self._task: asyncio.Task[None] | None = None
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
@@ -46,6 +57,8 @@ class AdminServer:
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._scrape),
+                Route("/v1/services", self._services),
+                Route("/v1/services/{name}", self._service),
             ]
         )
         config = uvicorn.Config(
@@ -93,6 +106,35 @@ class AdminServer:
             pieces.append(piece.encode())
             await asyncio.sleep(0)  # with many services it is a long page: requests come first
         return Response(b"".join(pieces), headers={"content-type": _CONTENT_TYPE})
+
+    async def _services(self, _: Request) -> Response:
+        return JSONResponse({"services": [_status(one) for one in self._standings()]})
+
+    async def _service(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        for one in self._standings():
+            if one.service == name:
+                return JSONResponse(_status(one))
+        return PlainTextResponse(f"no service {name}\n", status_code=404)
+
+
+def _status(one: Standing) -> dict[str, Any]:
+    """The fields of a Knative Service's status that there are here, and its name."""
+    status = {
+        "name": one.service,
+        "latestCreatedRevisionName": one.latest_created,
+        "latestReadyRevisionName": one.latest_ready,
+        "traffic": [
+            {
+                "revisionName": share.revision,
+                "percent": share.percent,
+                "latestRevision": share.revision == one.latest_ready,
+            }
+            for share in one.traffic
+        ],
+        "ready": not one.pending,
+    }
+    return status | {"message": one.message} if one.pending else status
 
 
 def _bind(address: HostPort) -> socket.socket:

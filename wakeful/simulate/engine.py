@@ -18,9 +18,10 @@ from itertools import count
 from math import inf
 from random import Random
 
-from wakeful.app import PULSE, fixed_backends, hosts_of
+from wakeful.app import PULSE
 from wakeful.clock import SimulatedLoop, run_simulated
 from wakeful.config.model import Config, Revision, Service
+from wakeful.deploy import fixed_backends, hosts_of
 from wakeful.events import Backends, Load
 from wakeful.proxy import reply
 from wakeful.proxy.reply import Reply

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from wakeful.app import hosts_of
 from wakeful.config.model import Config
+from wakeful.deploy import hosts_of
 from wakeful.proxy.router import Route, RouteTable
 
 _GZIP = b"\x1f\x8b"

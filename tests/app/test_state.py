@@ -1,0 +1,136 @@
+"""What a later run is told; each test's second directory object is that later run."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wakeful.config.model import Queue, Revision, Service, Template
+from wakeful.state import StateDirectory, StateError
+
+FIRST = Service("hello", Template(image="hello:1", env=(("KEY", "secret"),)))
+SECOND = replace(FIRST, template=Template(image="hello:2", queue=Queue(limit=5)))
+THIRD = replace(FIRST, template=Template(image="hello:3"))
+
+
+@contextmanager
+def run(path: Path) -> Iterator[StateDirectory]:
+    with closing(StateDirectory(path)) as state:
+        state.open()
+        yield state
+
+
+def said(path: Path) -> Any:
+    return json.loads((path / "state.json").read_text())["services"]["hello"]
+
+
+def test_the_latest_revision_is_known_with_its_template(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        assert state.latest("hello") is None
+        assert state.revisions([FIRST], {}) == [Revision("hello", 1, FIRST.template)]
+    with run(tmp_path) as state:
+        assert state.latest("hello") == Revision("hello", 1, FIRST.template)
+        assert state.serving("hello") is None
+        assert [one.name for one in state.revisions([FIRST], {})] == ["hello-00001"]
+        assert [one.name for one in state.revisions([SECOND], {})] == ["hello-00002"]
+
+
+def test_settings_that_make_no_new_revision_are_remembered_as_they_are_now(tmp_path: Path) -> None:
+    tuned = replace(FIRST, template=replace(FIRST.template, max_instances=3))
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+        state.revisions([tuned], {})
+    with run(tmp_path) as state:
+        assert state.latest("hello") == Revision("hello", 1, tuned.template)
+
+
+def test_what_serves_until_the_latest_is_ready_is_known_until_it_is_settled(tmp_path: Path) -> None:
+    old = Revision("hello", 1, FIRST.template)
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+        state.revisions([SECOND], {"hello": old})
+        state.revisions([SECOND], {})  # another reload, in the middle of it
+    with run(tmp_path) as state:
+        assert state.serving("hello") == old
+        assert state.latest("hello") == Revision("hello", 2, SECOND.template)
+        state.revisions([THIRD], {"hello": old})
+        assert state.serving("hello") == old
+        state.settle("hello")
+        state.settle("hello")
+        state.settle("nobody")
+        state.save()
+    assert "serving" not in said(tmp_path)
+    with run(tmp_path) as state:
+        assert state.serving("hello") is None
+        assert state.latest("hello") == Revision("hello", 3, THIRD.template)
+
+
+def test_a_service_that_is_removed_keeps_its_number_and_nothing_that_serves(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+        state.revisions([SECOND], {"hello": Revision("hello", 1, FIRST.template)})
+        state.revisions([], {})
+    with run(tmp_path) as state:
+        assert state.serving("hello") is None
+        assert [one.name for one in state.revisions([SECOND], {})] == ["hello-00002"]
+
+
+def test_nothing_is_written_when_nothing_was_settled(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+        (tmp_path / "state.json").unlink()
+        state.settle("hello")
+        state.save()
+        assert not (tmp_path / "state.json").exists()
+
+
+def test_a_failure_to_write_is_said_once(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+        state.revisions([SECOND], {"hello": Revision("hello", 1, FIRST.template)})
+        state.settle("hello")
+        (tmp_path / "state.new").mkdir()
+        with pytest.raises(StateError, match=r"state\.json cannot be written"):
+            state.save()
+        state.save()
+
+
+def test_only_its_owner_may_read_what_is_in_an_environment(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+    assert "secret" in (tmp_path / "state.json").read_text()
+    assert stat.S_IMODE((tmp_path / "state.json").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("template", [None, {"image": 1}, {"of": "another version"}])
+def test_a_template_that_is_not_understood_is_not_known(tmp_path: Path, template: object) -> None:
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+    file = tmp_path / "state.json"
+    content = json.loads(file.read_text())
+    content["services"]["hello"]["template"] = template
+    content["services"]["hello"]["serving"] = {"generation": 7, "template": template}
+    file.write_text(json.dumps(content))
+    with run(tmp_path) as state:
+        assert state.latest("hello") is None
+        assert state.serving("hello") is None
+        assert [one.name for one in state.revisions([FIRST], {})] == ["hello-00001"]
+
+
+def test_a_file_without_templates_is_read(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+    file = tmp_path / "state.json"
+    content = json.loads(file.read_text())
+    del content["services"]["hello"]["template"]
+    file.write_text(json.dumps(content))
+    with run(tmp_path) as state:
+        assert state.latest("hello") is None
+        assert [one.name for one in state.revisions([FIRST], {})] == ["hello-00001"]
