@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
-from benchmarks.children import free_port
+from benchmarks.children import CannotMeasure, free_port
 
 HOST = "hello.localhost"  # what every request asks for
 _ACCESS_LOG = "access.log"
@@ -45,6 +45,7 @@ class Peer:
     configure: Callable[[str, Place], list[str]]  # writes its files, returns its command
     env: Mapping[str, str] = field(default_factory=dict)
     access_log: str | None = None  # a file in its folder
+    build: str = ""  # what it must say of itself beside its version
 
     @property
     def family(self) -> str:
@@ -55,10 +56,14 @@ class Peer:
         return shutil.which(self.program) or shutil.which(self.program, path="/usr/sbin:/sbin")
 
     def version(self, program: str) -> str:
+        """Raises CannotMeasure when the program is another one than it should be."""
         asked = subprocess.run(
             [program, *self.ask_version], capture_output=True, text=True, timeout=20
         )
-        number = re.search(r"\d+\.\d+\.\d+[^\s/]*", asked.stdout + asked.stderr)
+        said = asked.stdout + asked.stderr
+        if self.build not in said:
+            raise CannotMeasure(f"{program} does not say {self.build} but: {said.strip()}")
+        number = re.search(r"\d+\.\d+\.\d+[^\s/]*", said)
         return "unknown" if number is None else number[0]
 
 
@@ -297,6 +302,15 @@ LOGGING = replace(
 CROWDED = replace(
     PEERS["wakeful"], name=f"wakeful, {_CROWD:,} services", configure=_wakeful_crowded
 )
+# The same source, compiled: measured if it is said where, as the Python of its environment.
+COMPILED = replace(
+    PEERS["wakeful"],
+    name="wakeful, compiled",
+    ask_version=("-P", "-m", "wakeful", "version"),  # -P: not the source in this folder
+    build="(compiled)",
+)
+PROGRAMS = {**PEERS, COMPILED.name: COMPILED}
+
 # By default it moves bodies in pieces of 4 KB, which is most of what they cost it.
 BUFFERED = replace(
     PEERS["nginx"],

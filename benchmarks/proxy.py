@@ -10,7 +10,7 @@ import click
 
 from benchmarks import idle, proxy_chart
 from benchmarks.children import CannotMeasure
-from benchmarks.peers import PEERS
+from benchmarks.peers import COMPILED, PEERS, PROGRAMS
 from benchmarks.proxy_bench import PARTS, measure
 from benchmarks.proxy_report import Settings
 
@@ -76,8 +76,9 @@ def choose(names: str | None, binaries: Sequence[str]) -> dict[str, str]:
     given = {}
     for pair in binaries:
         name, equals, path = pair.partition("=")
-        if name not in PEERS or not equals:
-            raise click.UsageError(f"--binary {pair}: NAME=PATH, NAME one of {', '.join(PEERS)}")
+        if name not in PROGRAMS or not equals:
+            known = "; ".join(PROGRAMS)
+            raise click.UsageError(f"--binary {pair}: NAME=PATH, NAME one of {known}")
         # Links are not followed: a virtual environment's Python is one, out of it.
         given[name] = str(Path(path).absolute())
     asked = list(PEERS) if names is None else [name.strip() for name in names.split(",")]
@@ -88,6 +89,8 @@ def choose(names: str | None, binaries: Sequence[str]) -> dict[str, str]:
         program = given.get(name) or PEERS[name].find()
         if program is not None:
             programs[name] = program
+            if name == COMPILED.family and COMPILED.name in given:
+                programs[COMPILED.name] = given[COMPILED.name]
         elif names is not None:
             raise CannotMeasure(f"{name} is not installed (or say --binary {name}=PATH)")
         else:

@@ -13,7 +13,7 @@ from benchmarks import idle, load, machine
 from benchmarks.children import CannotMeasure
 from benchmarks.figures import Figures, Round
 from benchmarks.load import SAME, Requests
-from benchmarks.peers import BUFFERED, CROWDED, HOST, LOGGING, PEERS, Peer
+from benchmarks.peers import BUFFERED, COMPILED, CROWDED, HOST, LOGGING, PROGRAMS, Peer
 from benchmarks.proxy_report import Report, Settings
 from benchmarks.targets import Target, lineup, pinned
 
@@ -24,7 +24,11 @@ PARTS = {
     "large": "large downloads and uploads",
     "idle": "memory of idle connections",
 }
-_HELD_IDLE = ("wakeful", "nginx")  # the others refuse so many, or want a limit for themselves
+_HELD_IDLE = (
+    "wakeful",
+    COMPILED.name,
+    "nginx",
+)  # the others refuse so many, or want a limit for themselves
 _UPLOADED = 100  # bytes of the answer to an upload
 
 
@@ -79,7 +83,7 @@ class _Bench:
                 if name not in self._programs or name in self.report.failed:
                     continue
                 try:
-                    target = line.start(PEERS[name], self._programs[name], settings.idle)
+                    target = line.start(PROGRAMS[name], self._programs[name], settings.idle)
                     self.report.idle[name] = idle.measure(target, settings.idle)
                 except CannotMeasure as error:
                     self.report.failed[name] = str(error)
@@ -89,7 +93,7 @@ class _Bench:
         return [
             peer
             for name in self._programs
-            for peer in (PEERS[name], *(each for each in variants if each.family == name))
+            for peer in (PROGRAMS[name], *(each for each in variants if each.family == name))
         ]
 
     def _loaded(
@@ -105,7 +109,7 @@ class _Bench:
             for peer in peers:
                 if peer.name in failed:
                     continue
-                program = self._programs[peer.family]
+                program = self._programs.get(peer.name) or self._programs[peer.family]
                 try:
                     targets[peer.name] = line.start(peer, program, settings.connections)
                 except CannotMeasure as error:

@@ -183,6 +183,25 @@ def test_a_program_that_is_a_link_is_not_taken_for_where_it_leads(
     assert choose("wakeful", ["wakeful=bin/python"]) == {"wakeful": str(python)}
 
 
+def test_a_compiled_wakeful_is_measured_right_behind_the_source() -> None:
+    chosen = choose("wakeful", ["wakeful, compiled=/there/bin/python"])
+
+    assert list(chosen.items())[1:] == [("wakeful, compiled", "/there/bin/python")]
+    assert list(chosen) == ["wakeful", "wakeful, compiled"]
+
+
+def test_a_source_is_not_taken_for_what_was_compiled_of_it(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        *("proxy", "--quick", "--only", "small", "--peers", "wakeful"),
+        *("--binary", f"wakeful, compiled={sys.executable}"),
+    )
+
+    assert done.returncode == 1
+    assert "wakeful, compiled was not measured" in done.stdout
+    assert f"{sys.executable} does not say (compiled)" in done.stdout
+
+
 def test_an_access_log_in_which_nothing_is_was_not_on(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     log.write_text("a line\n")
