@@ -261,10 +261,10 @@ class Downstream(asyncio.Protocol):
                     at = self._feed_body(self._receiving, data, at)
         except TrailersTooLarge:
             self._break_off(reply.HEAD_TOO_LARGE)
-        except Malformed as error:
-            self._break_off(reply.bad_request(str(error)))
-        except BadRequest as error:
-            self._break_off(reply.bad_request(str(error), error.status, error.reason))
+        except Malformed as malformed:
+            self._break_off(reply.bad_request(str(malformed)))
+        except BadRequest as refused:
+            self._break_off(reply.bad_request(str(refused), refused.status, refused.reason))
         else:
             if self._raw is not None:
                 self._raw += data[at:]

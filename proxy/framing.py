@@ -41,7 +41,10 @@ class Framing(IntEnum):
 
 
 # Looked up once: by way of the class each costs 60 ns on the path of a request.
-NONE, LENGTH, CHUNKED, UNTIL_CLOSE = Framing
+NONE: Final = Framing.NONE
+LENGTH: Final = Framing.LENGTH
+CHUNKED: Final = Framing.CHUNKED
+UNTIL_CLOSE: Final = Framing.UNTIL_CLOSE
 
 
 class BadRequest(Exception):

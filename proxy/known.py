@@ -30,10 +30,12 @@ _TARGET_BYTES: Final = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
 class KnownHeads(Generic[H]):
     """A bounded memory; when it is full it begins anew."""
 
-    __slots__ = ("_heads", "_seen", "get")
+    __slots__ = ("_heads", "_on_sight", "_seen", "get")
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_sight: bool = False) -> None:
+        """``on_sight``: what comes for the first time is taken for what came before."""
         self._heads: dict[bytes, H] = {}
+        self._on_sight = on_sight
         self._seen: set[int] = set()  # hashes of keys that came once
         self.get: Callable[[bytes], H | None] = self._heads.get
 
@@ -42,7 +44,7 @@ class KnownHeads(Generic[H]):
         if len(key) > _LARGEST:
             return False
         digest = hash(key)
-        if digest in self._seen:
+        if self._on_sight or digest in self._seen:
             return True
         if len(self._seen) >= _MOST:
             self._seen.clear()
@@ -60,9 +62,9 @@ class KnownRequests:
 
     __slots__ = ("_by_fields", "_whole", "get")
 
-    def __init__(self) -> None:
-        self._whole: KnownHeads[RequestHead] = KnownHeads()
-        self._by_fields: KnownHeads[RequestHead] = KnownHeads()
+    def __init__(self, *, on_sight: bool = False) -> None:
+        self._whole: KnownHeads[RequestHead] = KnownHeads(on_sight=on_sight)
+        self._by_fields: KnownHeads[RequestHead] = KnownHeads(on_sight=on_sight)
         self.get: Callable[[bytes], RequestHead | None] = self._whole.get  # by all bytes
 
     def by_fields(self, data: bytes, longest: int) -> RequestHead | None:

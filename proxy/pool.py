@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from wakeful.proxy.framing import ResponseHead
 from wakeful.proxy.known import KnownHeads
 from wakeful.proxy.upstream import Upstream
 
 # Container addresses answer in well under a millisecond, or not at all.
-CONNECT_TIMEOUT = 5.0
+CONNECT_TIMEOUT: Final = 5.0
 
 
 class Connecting(Protocol):

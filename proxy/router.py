@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -12,8 +11,7 @@ T = TypeVar("T")
 _REMEMBERED: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Route(Generic[T]):
+class Route(NamedTuple, Generic[T]):
     """Where a service's requests go; shares are percents that sum to 100."""
 
     service: str

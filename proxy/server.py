@@ -6,9 +6,11 @@ import asyncio
 import logging
 import os
 import random
+import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableSet, Sequence
 from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from wakeful.config.model import HostPort, Network, Revision
 from wakeful.events import Backends, Endpoint, Sample
@@ -25,7 +27,7 @@ from wakeful.proxy.tunnel import Tunnel
 log = logging.getLogger("wakeful.proxy")
 
 _SWEEP_SECONDS = 0.25
-_BACKLOG = 4096
+_BACKLOG: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ class DataPlane:
         self.access = access
         self.routes: RouteTable[Throttler] = RouteTable({})
         self.throttlers: dict[str, Throttler] = {}
-        self.connections: set[Downstream] = set()
-        self.tunnels: set[Tunnel] = set()  # connections that left HTTP
+        self.connections: MutableSet[Downstream] = set()
+        self.tunnels: MutableSet[Tunnel] = set()  # connections that left HTTP
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
         self.identities = Identities()
@@ -135,7 +137,9 @@ class DataPlane:
     def port(self) -> int:
         """Where it listens in the end, also when port 0 was asked for."""
         assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        # A list of uvloop's, where asyncio has a tuple: compiled code would insist on that.
+        sockets: Sequence[socket.socket] = cast(Any, self._server).sockets
+        return int(sockets[0].getsockname()[1])
 
     def route(self, routes: Iterable[RouteTo]) -> None:
         """Replace the whole table; revisions without a route go on until ``forget``."""

@@ -8,7 +8,7 @@ published whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from wakeful.config.model import Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage, Sample
@@ -21,7 +21,7 @@ from wakeful.proxy.stats import RequestStats
 from wakeful.proxy.wake_filters import Rule, WakeFilters
 
 # OpenTelemetry: a method outside the known set must not make a series of its own.
-_KNOWN_METHODS = frozenset(
+_KNOWN_METHODS: Final = frozenset(
     (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from wakeful.proxy import grammar
 from wakeful.proxy.chunked import ChunkedReader
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from wakeful.proxy.pool import Pool
 
 # Of what an instance may make the proxy hold: bytes of heads, and of trailers and their fields.
-_MAX_HEAD = 256 * 1024
-_MAX_TRAILERS = 64 * 1024
-_MAX_TRAILER_FIELDS = 128
+_MAX_HEAD: Final = 256 * 1024
+_MAX_TRAILERS: Final = 64 * 1024
+_MAX_TRAILER_FIELDS: Final = 128
 
 
 class Answered(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="replay the traces and vectors in DIR instead of those in tests/data/knative",
     )
+
+
+def pytest_report_header() -> str:
+    """What is tested: the source, or what was compiled of it."""
+    found = find_spec("wakeful.proxy.exchange")
+    return f"wakeful: {found.origin if found else 'not found'}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

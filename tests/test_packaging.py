@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import email
 import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
-import venv
 import zipfile
 from dataclasses import dataclass
 from email.message import Message
@@ -19,27 +16,9 @@ from typing import Any
 import pytest
 
 import wakeful
+from tests.built import LAYERS, ROOT, files_of, install, make_sdist, make_wheel, run_installed
 
-ROOT = Path(__file__).parents[1]
-LAYERS = ("config", "proxy", "runtime", "scaler")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-
-# What pip calls with the backend that pyproject.toml names (PEP 517).
-BUILD = "import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])"
-
-
-def run(*command: str | Path, cwd: Path, **env: str) -> str:
-    """What a command prints; what it says when it fails is the test's failure."""
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def sources() -> set[str]:
@@ -62,10 +41,6 @@ class Distributions:
     sdist: list[str]  # its files, without the folder they are in
     wheel: Path
 
-    def wheel_files(self) -> set[str]:
-        with zipfile.ZipFile(self.wheel) as archive:
-            return set(archive.namelist())
-
     def metadata(self) -> Message:
         with zipfile.ZipFile(self.wheel) as archive:
             (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
@@ -76,45 +51,14 @@ class Distributions:
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     """The sdist made of the checkout, and the wheel made of what is in that sdist."""
     tmp = tmp_path_factory.mktemp("distributions")
-    checkout = tmp / "checkout"
-    for folder in ("wakeful", *LAYERS):
-        shutil.copytree(
-            ROOT / folder,
-            checkout / folder,
-            symlinks=True,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, checkout)
-
-    run(sys.executable, "-P", "-c", BUILD, "build_sdist", tmp, cwd=checkout)
-    (archive,) = tmp.glob("*.tar.gz")
-    run("tar", "-xf", archive, cwd=tmp)  # tarfile wants a filter that 3.11.2 does not know
-    unpacked = tmp / archive.name.removesuffix(".tar.gz")
+    unpacked = make_sdist(tmp)
     files = [str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if not path.is_dir()]
-    run(sys.executable, "-P", "-c", BUILD, "build_wheel", tmp, cwd=unpacked)
-    (wheel,) = tmp.glob("*.whl")
-    return Distributions(files, wheel)
+    return Distributions(files, make_wheel(unpacked, tmp, WAKEFUL_COMPILE=""))
 
 
 @pytest.fixture(scope="module")
 def installed(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with nothing in it but the wheel."""
-    where = tmp_path_factory.mktemp("installed")
-    venv.create(where, symlinks=True, with_pip=False)
-    run(
-        *(sys.executable, "-m", "pip", "--python", where / "bin" / "python"),
-        *("install", "--quiet", "--no-index", "--no-deps", distributions.wheel),
-        cwd=where,
-    )
-    return where
-
-
-def run_installed(where: Path, program: str, *arguments: str) -> str:
-    """Its dependencies come from here: nothing is fetched. (A .pth file in PYTHONPATH does
-    nothing, so the editable wakeful that is installed here is not seen.)"""
-    dependencies = sysconfig.get_path("purelib")
-    return run(where / "bin" / program, *arguments, cwd=where, PYTHONPATH=dependencies)
+    return install(distributions.wheel, tmp_path_factory.mktemp("installed"))
 
 
 # The checkout
@@ -170,13 +114,13 @@ def test_a_layer_imported_by_its_bare_name_does_not_pass_the_checks(
 def test_the_sdist_keeps_the_layout_of_the_checkout(distributions: Distributions) -> None:
     assert {f"{layer}/__init__.py" for layer in LAYERS} <= set(distributions.sdist)
     assert not [name for name in distributions.sdist if name.startswith("wakeful/proxy")]
-    assert {"pyproject.toml", "README.md", "LICENSE"} <= set(distributions.sdist)
+    assert {"pyproject.toml", "setup.py", "README.md", "LICENSE"} <= set(distributions.sdist)
 
 
 def test_the_wheel_has_every_module_under_wakeful_and_nothing_beside_it(
     distributions: Distributions,
 ) -> None:
-    files = distributions.wheel_files()
+    files = files_of(distributions.wheel)
     assert {name for name in files if name.endswith(".py")} == sources()
     assert {name.partition("/")[0] for name in files} == {
         "wakeful",
@@ -184,11 +128,15 @@ def test_the_wheel_has_every_module_under_wakeful_and_nothing_beside_it(
     }
 
 
+def test_the_wheel_is_for_every_platform(distributions: Distributions) -> None:
+    assert distributions.wheel.name == f"wakeful-{wakeful.__version__}-py3-none-any.whl"
+
+
 def test_the_wheel_has_the_programs_of_the_demo_and_says_that_it_is_typed(
     distributions: Distributions,
 ) -> None:
     services = {f"wakeful/demo/{name}.py" for name in ("serve", "hello", "slow", "echo")}
-    assert services | {"wakeful/py.typed"} <= distributions.wheel_files()
+    assert services | {"wakeful/py.typed"} <= files_of(distributions.wheel)
 
 
 def test_the_wheel_says_its_version_its_licence_and_what_it_needs(
@@ -201,7 +149,7 @@ def test_the_wheel_says_its_version_its_licence_and_what_it_needs(
     required = {one for one in metadata.get_all("Requires-Dist", []) if "extra ==" not in one}
     assert required == set(PROJECT["project"]["dependencies"])
     licence = f"wakeful-{wakeful.__version__}.dist-info/licenses/LICENSE"
-    assert licence in distributions.wheel_files()
+    assert licence in files_of(distributions.wheel)
 
 
 # The wheel, installed alone

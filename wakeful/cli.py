@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,8 +27,15 @@ _CONFIG = click.option(
 )
 
 
+def _version() -> str:
+    """With a word when the path of a request is compiled (docs/decisions/0006)."""
+    spec = find_spec("wakeful.proxy.exchange")
+    compiled = spec is not None and isinstance(spec.loader, ExtensionFileLoader)
+    return f"{__version__} (compiled)" if compiled else __version__
+
+
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="wakeful %(version)s")
+@click.version_option(_version(), message="wakeful %(version)s")
 @click.option("-t", "test", is_flag=True, help="Same as the command validate.")
 @_CONFIG
 @click.pass_context
@@ -246,7 +255,7 @@ def simulate(
 @main.command()
 def version() -> None:
     """Print the version."""
-    click.echo(f"wakeful {__version__}")
+    click.echo(f"wakeful {_version()}")
 
 
 def _validate(config: Path | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.proxy.conftest import Launch, harness, launch, remember_at_once
+from tests.proxy.conftest import Launch, harness, launch
 
 __all__ = ["Launch", "harness", "launch"]
 
@@ -19,11 +19,3 @@ def frozen() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture(autouse=True, scope="package")
-def remembering() -> Iterator[None]:
-    """Also for the data planes that whole modules share."""
-    with pytest.MonkeyPatch.context() as patch:
-        remember_at_once(patch)
-        yield

@@ -7,14 +7,8 @@ import pytest
 
 from tests.proxy.harness import Harness
 from wakeful.proxy import server
-from wakeful.proxy.known import KnownHeads
 
 Launch = Callable[..., Harness]
-
-
-def remember_at_once(patch: pytest.MonkeyPatch) -> None:
-    """The second of a head is a known one, so that whatever comes twice takes both ways."""
-    patch.setattr(KnownHeads, "again", lambda _, key: len(key) <= 4096)
 
 
 @pytest.fixture
@@ -22,7 +16,6 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
     """Starts data planes; each must be empty when the test is over."""
     # Tests move the clock; only how soon that is noticed depends on real time.
     monkeypatch.setattr(server, "_SWEEP_SECONDS", 0.01)
-    remember_at_once(monkeypatch)
     started: list[Harness] = []
 
     def launch(**settings: Any) -> Harness:

@@ -18,6 +18,7 @@ from wakeful.config.model import AccessLog as LogSettings
 from wakeful.config.model import HostPort, Network, Queue, Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.access import AccessLog
+from wakeful.proxy.known import KnownHeads, KnownRequests
 from wakeful.proxy.server import DataPlane, Limits, RouteTo
 from wakeful.proxy.throttler import Throttler
 
@@ -81,6 +82,9 @@ class Harness:
         plane = DataPlane(
             self.signals, access=access, limits=limits, trusted=trusted, clock=self.clock
         )
+        # The second of a head is a known one, so that whatever comes twice takes both ways.
+        plane.known_requests = KnownRequests(on_sight=True)
+        plane.known_responses = KnownHeads(on_sight=True)
         await plane.listen(HostPort("127.0.0.1", 0))
         return plane
 

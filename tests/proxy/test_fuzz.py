@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.conftest import remember_at_once
 from tests.proxy.harness import Harness, chunks, get, post
 from tests.proxy.wire import Backend, Ended, Peer, ok
 from wakeful.events import Endpoint
@@ -204,7 +203,6 @@ class Fuzzed:
 def fuzzed() -> Iterator[Fuzzed]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "_SWEEP_SECONDS", 0.01)
-        remember_at_once(patch)
         harness = Harness()
         yield Fuzzed(harness)
         harness.close()

@@ -22,6 +22,12 @@ def test_a_large_head_is_never_worth_keeping() -> None:
     assert not known.again(b"x" * 4097)
 
 
+def test_a_memory_may_be_told_to_keep_whatever_comes() -> None:
+    known: KnownHeads[ResponseHead] = KnownHeads(on_sight=True)
+    assert known.again(b"x" * 4096)
+    assert not known.again(b"x" * 4097)
+
+
 def test_ever_new_heads_do_not_fill_the_memory() -> None:
     known: KnownHeads[ResponseHead] = KnownHeads()
     for number in range(10_000):

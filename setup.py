@@ -1,0 +1,82 @@
+"""Compiles the path of a request, from the same source, if WAKEFUL_COMPILE=1 is set.
+
+All that a build is otherwise made of is in pyproject.toml; why, and what it brings, is in
+docs/decisions/0006-compiled-on-demand.md.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from setuptools import setup
+
+if TYPE_CHECKING:
+    from setuptools import Extension
+
+SETTING = "WAKEFUL_COMPILE"
+
+# The modules in which a request spends its time. The others of proxy/ are called too seldom
+# to pay for it, and access.py is formatting, at which the interpreter is faster.
+COMPILED = (
+    "wakeful/metrics.py",
+    "wakeful/proxy/balancer.py",
+    "wakeful/proxy/breaker.py",
+    "wakeful/proxy/chunked.py",
+    "wakeful/proxy/downstream.py",
+    "wakeful/proxy/exchange.py",
+    "wakeful/proxy/framing.py",
+    "wakeful/proxy/grammar.py",
+    "wakeful/proxy/headers.py",
+    "wakeful/proxy/known.py",
+    "wakeful/proxy/pool.py",
+    "wakeful/proxy/router.py",
+    "wakeful/proxy/server.py",
+    "wakeful/proxy/stats.py",
+    "wakeful/proxy/throttler.py",
+    "wakeful/proxy/upstream.py",
+    "wakeful/proxy/wire_form.py",
+)
+
+
+def main() -> None:
+    wanted = is_wanted()
+    if wanted and "editable_wheel" in sys.argv:
+        sys.exit(f"an editable install runs the source as it is: unset {SETTING}")
+    setup(
+        # Asked for before a build, and then had from wherever packages come from.
+        setup_requires=["mypy>=2.4"] if wanted else [],
+        ext_modules=extensions() if wanted and "bdist_wheel" in sys.argv else [],
+    )
+
+
+def is_wanted() -> bool:
+    value = os.environ.get(SETTING, "")
+    if value not in ("", "0", "1"):
+        sys.exit(f"{SETTING} is 1 (compile) or 0 (do not), not {value!r}")
+    return value == "1"
+
+
+def extensions() -> list[Extension]:
+    from mypyc.build import mypycify
+
+    link_layers()
+    # The library that they share is a module too: inside the package, like all of them.
+    return mypycify(list(COMPILED), group_name="wakeful.proxy")
+
+
+def link_layers() -> None:
+    """A module's name is read off its path; sdists come without links, archives with files."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())
+    for package, folder in project["tool"]["setuptools"]["package-dir"].items():
+        link = Path(*package.split("."))
+        if not link.is_dir():
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"../{folder}")
+
+
+if __name__ == "__main__":
+    main()
