@@ -47,6 +47,14 @@ class AccessLogFormat(StrEnum):
     OFF = "off"
 
 
+class Pull(StrEnum):
+    """When a registry is asked for the image of a revision."""
+
+    ALWAYS = "always"
+    MISSING = "missing"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class HostPort:
     """A TCP address; an empty host means every interface of this machine."""
@@ -121,6 +129,7 @@ class Logging:
 class Container:
     """What only containers have. The names are those of Compose files."""
 
+    pull: Pull = Pull.MISSING
     entrypoint: tuple[str, ...] = ()  # () = the image's
     working_dir: str | None = None
     user: str | None = None  # None = the image's

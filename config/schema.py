@@ -21,6 +21,7 @@ from wakeful.config.model import (
     HostPort,
     Logging,
     Metric,
+    Pull,
     RuntimeKind,
     Ulimit,
     WakeFilter,
@@ -256,6 +257,7 @@ ULIMIT: Section = {
 }
 # What only containers have.
 CONTAINER: Section = {
+    "pull": choice(Pull),
     "entrypoint": command,
     "working-dir": scalar(container.inner_path),
     "user": scalar(container.user),
@@ -352,6 +354,7 @@ _FOREIGN = {
     "cpus": "cpu",
     "mem-limit": "memory",
     "stop-grace-period": "stop-grace",
+    "pull-policy": "pull",
     "runtime": "container-runtime",
     "healthcheck": "readiness",
     "min-scale": "min-instances",

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Concatenate
 
 from docker.api.client import APIClient
@@ -21,6 +22,7 @@ from wakeful.config.model import Revision
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient, P, T
 from wakeful.runtime.docker_events import DockerEvents
+from wakeful.runtime.docker_images import DockerImages, Pin
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId
@@ -43,17 +45,22 @@ class _Stopping:
 class DockerDriver:
     """Containers labelled with ``owner``, on ``network``.
 
-    Without a network: the one that this process is in, when it is in a
-    container itself, else the engine's default bridge.
+    Which images revisions run is remembered in ``state``. Without a network:
+    the one that this process is in, when it is in a container itself, else the
+    engine's default bridge.
     """
 
     name = "docker"
 
-    def __init__(self, owner: str, *, network: str | None = None) -> None:
+    def __init__(
+        self, owner: str, state: Path | None = None, *, network: str | None = None
+    ) -> None:
         self._owner = owner
+        self._state = state
         self._network = network
         self._client: DockerClient | None = None
         self._pulls: DockerPulls | None = None
+        self._images: DockerImages | None = None
         self._events: DockerEvents | None = None
         self._exited: Callable[[Exit], None] = lambda _: None
         self._alive: set[InstanceId] = set()
@@ -66,6 +73,7 @@ class DockerDriver:
         self._exited = exited
         self._client = client = DockerClient()
         self._pulls = DockerPulls(client.new)
+        self._images = DockerImages(client, self._pulls, self._state)
         connected = asyncio.Event()
         try:
             await client.connect()
@@ -146,6 +154,11 @@ class DockerDriver:
             await self._reconcile()  # one may have ended before it was known
         return [f for f in found if f.instance in self._alive]
 
+    async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
+        if self._images is None:
+            raise EngineUnavailable("the Docker driver is not open")
+        return await self._images.moved(revisions)
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -158,23 +171,26 @@ class DockerDriver:
             await asyncio.to_thread(self._events.close)
         if self._client is not None:
             await self._client.close()
-        self._pulls = self._events = self._client = None
+        self._images = self._pulls = self._events = self._client = None
 
     # Starting
 
     async def _launch(self, revision: Revision, instance: InstanceId) -> Address:
+        if self._images is None:
+            raise EngineUnavailable("the Docker driver is not open")
+        pin = await self._images.pin(revision)
         try:
-            return await self._launch_local(revision, instance)
+            return await self._launch_from(pin, revision, instance)
         except ImageNotFound:
-            assert revision.template.image is not None
-            assert self._pulls is not None
-            await self._pulls.pull(revision.template.image)
-        return await self._launch_local(revision, instance)
+            pin = await self._images.again(revision, pin)
+        return await self._launch_from(pin, revision, instance)
 
-    async def _launch_local(self, revision: Revision, instance: InstanceId) -> Address:
+    async def _launch_from(self, pin: Pin, revision: Revision, instance: InstanceId) -> Address:
         abandoned = threading.Event()
         launching = asyncio.ensure_future(
-            self._call(containers.launch, self._owner, revision, instance, self._network, abandoned)
+            self._call(
+                containers.launch, self._owner, revision, instance, pin, self._network, abandoned
+            )
         )
         try:
             return await asyncio.shield(launching)

@@ -6,8 +6,11 @@ to a stranger's container, and that must not be touched.
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import socket
+import stat
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +22,7 @@ from docker.errors import APIError, NotFound
 
 from wakeful.config.model import Revision
 from wakeful.runtime.docker_events import exit_detail
+from wakeful.runtime.docker_images import Pin
 from wakeful.runtime.docker_spec import (
     INSTANCE,
     OWNER,
@@ -27,9 +31,12 @@ from wakeful.runtime.docker_spec import (
     SERVICE,
     asked_for,
     container_spec,
+    readable,
 )
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import Address, Found, InstanceId
+
+log = logging.getLogger(__name__)
 
 # Nothing can listen on port 0: the address of a container that ended before
 # it could be asked for one. Its exit is what its owner will hear of.
@@ -49,13 +56,15 @@ def launch(
     owner: str,
     revision: Revision,
     instance: InstanceId,
+    pin: Pin,
     network: str | None,
     abandoned: threading.Event,
 ) -> Address:
     """Create and start; when that fails, or is abandoned, nothing is left."""
     if abandoned.is_set():
         raise Abandoned
-    container = _create(client, owner, revision, instance, network)
+    _warn_of_secrets(revision, pin)
+    container = _create(client, owner, revision, instance, pin, network)
     try:
         for extra in revision.template.container.networks:
             client.connect_container_to_network(container, extra)
@@ -75,11 +84,31 @@ def launch(
     return address
 
 
+def _warn_of_secrets(revision: Revision, pin: Pin) -> None:
+    """What cannot be read inside ends a program whose own words may not say why."""
+    container = revision.template.container
+    user = container.user or pin.user
+    for name, file in container.secrets:
+        with suppress(OSError):  # not here: it is the engine that knows its host
+            seen = os.stat(file)
+            if not readable(user, seen.st_mode, seen.st_uid, seen.st_gid):
+                log.warning(
+                    "%s: secret %s: user %s cannot read %s, which has mode %03o of %d:%d",
+                    *(revision.name, name, user, file),
+                    *(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid),
+                )
+
+
 def _create(
-    client: APIClient, owner: str, revision: Revision, instance: InstanceId, network: str | None
+    client: APIClient,
+    owner: str,
+    revision: Revision,
+    instance: InstanceId,
+    pin: Pin,
+    network: str | None,
 ) -> str:
     wanted = revision.template.container
-    spec = container_spec(owner, revision, instance, network)
+    spec = container_spec(owner, revision, instance, pin.image, network)
     try:
         container: str = client.create_container_from_config(spec, instance)["Id"]  # type: ignore[no-untyped-call]
     except APIError as error:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from docker.api.client import APIClient
-from docker.errors import APIError
+from docker.errors import APIError, DockerException
 
 from wakeful.runtime.docker_client import cause, innermost, renamed_errors
 from wakeful.runtime.driver import DriverError, ImageNotFound
+from wakeful.runtime.pull_progress import PullProgress
 
 log = logging.getLogger(__name__)
+
+_REPORT = 5.0  # seconds between two lines of progress
 
 
 class DockerPulls:
@@ -56,7 +60,10 @@ class DockerPulls:
             loop.call_soon_threadsafe(self._done, image, error)
 
     def _pull(self, image: str) -> None:
+        # A client of its own also knows who has logged in since the last pull.
         client = self._new_client()
+        progress = PullProgress()
+        began = reported = time.monotonic()
         try:
             # An error in the middle comes as a line of a stream that began
             # with 200, so the stream is read to its end.
@@ -65,8 +72,16 @@ class DockerPulls:
                     raise ImageNotFound(_message(image, innermost(str(line["error"]))))
                 if self._closing.is_set():
                     return
+                progress.feed(line)
+                if time.monotonic() - reported >= _REPORT:
+                    reported = time.monotonic()
+                    log.info("pulling image %s: %s", image, str(progress))
+            took = time.monotonic() - began
+            log.info("pulled image %s in %.1f s: %s", image, took, str(progress))
         except APIError as error:
             raise ImageNotFound(_message(image, cause(error))) from None
+        except DockerException as error:  # of a credential helper
+            raise ImageNotFound(_message(image, " ".join(str(error).split()))) from None
         finally:
             client.close()
 
@@ -82,4 +97,4 @@ class DockerPulls:
 
 
 def _message(image: str, reason: str) -> str:
-    return f"image {image} is not on this host and cannot be pulled: {reason}"
+    return f"image {image} cannot be pulled: {reason}"

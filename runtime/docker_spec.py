@@ -7,6 +7,7 @@ on the safe side: docs/containers.md has the reasons.
 from __future__ import annotations
 
 import math
+import stat
 from typing import Any
 
 from wakeful.config.container import SECRETS
@@ -19,6 +20,7 @@ SERVICE = "wakeful.service"
 REVISION = "wakeful.revision"
 INSTANCE = "wakeful.instance"
 PORT = "wakeful.port"  # so that an adopted instance's address needs no second call
+IMAGE = "wakeful.image"  # as the service names it; it is made from an id
 
 # What images need that begin as root, prepare their files and step down:
 # chown, write and chmod what is not theirs, become another user, signal what
@@ -35,12 +37,12 @@ CAPABILITIES = (
 
 
 def container_spec(
-    owner: str, revision: Revision, instance: InstanceId, network: str | None
+    owner: str, revision: Revision, instance: InstanceId, image: str, network: str | None
 ) -> dict[str, Any]:
     template = revision.template
     container = template.container
     spec: dict[str, Any] = {
-        "Image": template.image,
+        "Image": image,
         "Env": [f"{k}={v}" for k, v in environment(revision, template.port).items()],
         "Labels": {
             **dict(container.labels),
@@ -49,6 +51,7 @@ def container_spec(
             REVISION: revision.name,
             INSTANCE: instance,
             PORT: str(template.port),
+            IMAGE: template.image,
         },
         # For whoever else stops it; our own stop counts its own grace.
         "StopTimeout": math.ceil(template.stop_grace),
@@ -133,6 +136,18 @@ def _mounts(container: Container) -> list[dict[str, Any]]:
         target = f"{SECRETS}/{name}"
         mounts.append({"Type": "bind", "Source": file, "Target": target, "ReadOnly": True})
     return mounts
+
+
+def readable(user: str, mode: int, owner: int, group: int) -> bool:
+    """Whether a file can be read inside; of a user that has no number, that is not known."""
+    uid, _, gid = user.partition(":")
+    if not uid.isdecimal() or int(uid) == 0:
+        return True
+    if int(uid) == owner:
+        return bool(mode & stat.S_IRUSR)
+    if gid.isdecimal() and int(gid) == group:
+        return bool(mode & stat.S_IRGRP)
+    return bool(mode & stat.S_IROTH)
 
 
 def asked_for(container: Container, source: str) -> str:

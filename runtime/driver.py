@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from wakeful.config.model import Revision
@@ -55,6 +55,12 @@ class Driver(Protocol):
 
     async def instances(self) -> list[Found]:
         """The instances of this installation that run now, whoever started them."""
+
+    async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
+        """Of revisions that all name one image: those whose instances are made from another.
+
+        Where names of images mean nothing, none. Raises DriverError.
+        """
 
     async def close(self) -> None:
         """Let go of the engine; instances stay as they are."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wakeful.config.model import Readiness, Revision
@@ -115,6 +115,9 @@ class MemoryDriver:
     async def instances(self) -> list[Found]:
         self._require_engine()
         return [r.found for r in self._instances.values() if not r.ended.is_set()]
+
+    async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
+        return []
 
     async def close(self) -> None:
         self._exited = None

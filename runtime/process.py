@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -124,6 +124,9 @@ class ProcessDriver:
         except OSError as error:
             raise DriverError(f"cannot read the records of processes: {error}") from None
         return [p.found for p in self._processes.values() if not p.ended.is_set()]
+
+    async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
+        return []
 
     async def close(self) -> None:
         while self._discards:

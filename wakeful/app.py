@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,15 @@ from wakeful.admin.server import AdminServer
 from wakeful.config.diff import diff, fixed_changes
 from wakeful.config.fit import misfits
 from wakeful.config.load import ConfigError, Loaded, load
-from wakeful.config.model import AccessLogFormat, Config, HostPort, Revision, RuntimeKind, Service
+from wakeful.config.model import (
+    AccessLogFormat,
+    Config,
+    HostPort,
+    Pull,
+    Revision,
+    RuntimeKind,
+    Service,
+)
 from wakeful.deploy import Deployments, Standing, hosts_of
 from wakeful.events import Backends, Load
 from wakeful.proxy.access import AccessLog
@@ -117,6 +125,7 @@ class App:
             await self._abandon()
             raise
         self._hold(self._pulse(), "pulse")
+        self._follow_images()
         self._log_start()
 
     def _find_runtime(self) -> None:
@@ -136,7 +145,7 @@ class App:
         if self.runtime is RuntimeKind.DOCKER:
             from wakeful.runtime.docker import DockerDriver  # its import takes 150 ms
 
-            return DockerDriver(self._state.owner)
+            return DockerDriver(self._state.owner, self._state.path)
         return ProcessDriver(self._state.owner, self.config.directory, self._state.path)
 
     async def _bind(self) -> None:
@@ -302,14 +311,44 @@ class App:
             if names
         ]
         log.info("reloaded: %s", ", ".join(words) or "nothing changed")
+        self._follow_images()
 
-    def _take_over(self, config: Config, serving: Mapping[str, Revision]) -> None:
+    def _take_over(
+        self, config: Config, serving: Mapping[str, Revision], moved: Collection[str] = ()
+    ) -> None:
         """Make this the configuration. Raises StateError, and has changed nothing then."""
         services = list(config.services.values())
-        latest = {one.service: one for one in self._state.revisions(services, serving)}
+        latest = {one.service: one for one in self._state.revisions(services, serving, moved)}
         self.config = config
         self.plane.trusted = config.trusted_proxies
         self._deployments.apply(services, config.domain, latest, serving)
+
+    # Names of images that come to mean others
+
+    def _follow_images(self) -> None:
+        """Look what they mean now: beside all else, since registries are slow."""
+        groups: dict[tuple[str, Pull], list[Revision]] = {}
+        for name, service in self.config.services.items():
+            image, latest = service.template.image, self._state.latest(name)
+            if image is not None and latest is not None:
+                groups.setdefault((image, service.template.container.pull), []).append(latest)
+        for (image, _), revisions in groups.items():
+            self._hold(self._follow_image(image, revisions), f"image {image}")
+
+    async def _follow_image(self, image: str, revisions: Sequence[Revision]) -> None:
+        """One that means another image makes new revisions, as a changed definition does."""
+        try:
+            while True:
+                found = await self._driver.moved(revisions)
+                moved = {one.service for one in found if self._state.latest(one.service) == one}
+                if not moved or self.plane.draining:
+                    return
+                log.info("%s is another image now, for %s", image, ", ".join(sorted(moved)))
+                self._take_over(self.config, self._deployments.in_use(), moved)
+                latest = [self._state.latest(name) for name in moved]
+                revisions = [one for one in latest if one is not None]  # they get the image
+        except (DriverError, StateError) as error:
+            log.warning("%s", error)
 
     # From serving to nothing
 

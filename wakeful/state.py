@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,14 @@ class StateDirectory:
         return None if it is None or it.serving is None else _revision(service, *it.serving)
 
     def revisions(
-        self, services: Iterable[Service], serving: Mapping[str, Revision]
+        self,
+        services: Iterable[Service],
+        serving: Mapping[str, Revision],
+        moved: Collection[str] = (),
     ) -> list[Revision]:
         """The latest revision of each, numbered anew where its template has changed.
 
+        And where that means another image now, in services that have ``moved``.
         ``serving`` are those that answer until a new one is ready. Raises StateError.
         """
         latest = []
@@ -101,7 +105,7 @@ class StateDirectory:
         for service in services:
             known = self._services.get(service.name) or _Remembered(0, "")
             now, old = digest(service.template), serving.get(service.name)
-            if now != known.digest:
+            if now != known.digest or service.name in moved:
                 answers = None if old is None else (old.generation, essence(old.template))
                 known = _Remembered(known.generation + 1, now, serving=answers)
             known = replace(known, template=essence(service.template))

@@ -24,6 +24,7 @@ from wakeful.config.model import (
     HostPort,
     Logging,
     Metric,
+    Pull,
     Queue,
     Readiness,
     RuntimeKind,
@@ -174,7 +175,7 @@ def test_a_digest_is_the_same_in_another_process() -> None:
         "from wakeful.config.model import *; from wakeful.config.diff import digest;"
         f"print(digest({definition(RICH)!r}))"
     )
-    for member in (Metric.CONCURRENCY, Aggregation.LINEAR):
+    for member in (Metric.CONCURRENCY, Aggregation.LINEAR, Pull.MISSING):
         program = program.replace(repr(member), str(type(member).__name__) + f"('{member}')")
     for seed in ("0", "1"):
         output = subprocess.run(

@@ -312,6 +312,12 @@ BAD_VALUES = [
         "min-instances",
         "min-instances (11) is more than max-instances (10)",
     ),
+    (
+        "pull: allways",
+        "4:11",
+        "pull",
+        "expected one of always, missing, never, not 'allways'; did you mean 'always'?",
+    ),
     ("init: yes", "4:11", "init", "expected true or false, not 'yes'"),
     ("read-only: 1", "4:16", "read-only", "expected true or false, not '1'"),
     (

@@ -20,6 +20,7 @@ from wakeful.config.model import (
     HostPort,
     Logging,
     Metric,
+    Pull,
     Queue,
     Readiness,
     RuntimeKind,
@@ -90,6 +91,7 @@ def test_every_key_of_the_top_level_is_honoured(line: str, attribute: str, value
 
 
 ONLY_CONTAINERS: list[tuple[str, dict[str, Any]]] = [
+    ("pull: always", {"pull": Pull.ALWAYS}),
     ("entrypoint: [sh, -c]", {"entrypoint": ("sh", "-c")}),
     ("working-dir: /srv/./app/", {"working_dir": "/srv/app"}),
     ("user: 1000:1000", {"user": "1000:1000"}),

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "containers.md"
 
 def spec(template: Template) -> dict[str, Any]:
     revision = Revision("hello", 1, template)
-    return container_spec("me", revision, InstanceId("hello-00001-1"), None)
+    return container_spec("me", revision, InstanceId("hello-00001-1"), "sha256:1", None)
 
 
 USUAL = sorted(CAPABILITIES)
