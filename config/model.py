@@ -193,6 +193,7 @@ class Template:
     timeout: float = 300.0
     response_start_timeout: float = 300.0
     tunnel_idle_timeout: float = 3600.0  # of an upgraded connection; 0 = none
+    tunnel_drain_timeout: float = 60.0  # of one whose instance is to go
     max_request_body: int | None = None  # bytes; None = no limit
     queue: Queue = field(default_factory=Queue)
     scale: Scale = field(default_factory=Scale)

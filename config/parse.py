@@ -38,6 +38,7 @@ _KEYS_OF_UPSTREAMS = (
     "concurrency",
     "timeout",
     "response-start-timeout",
+    "tunnel-drain-timeout",
     "tunnel-idle-timeout",
     "queue",
 )

@@ -299,6 +299,7 @@ SERVICE: Section = {
     "timeout": _positive_seconds,
     "response-start-timeout": _positive_seconds,
     "tunnel-idle-timeout": within(_seconds, 0, math.inf, "0s or more (0s means never)"),
+    "tunnel-drain-timeout": within(_seconds, 0, math.inf, "0s or more"),
     "max-request-body": within(quantity.memory, 0, math.inf, "0 or more"),
     "queue": section(QUEUE),
     "scale": section(SCALE),

@@ -20,6 +20,7 @@ from wakeful.proxy.traffic import choose
 from wakeful.proxy.tunnel import Tunnel
 from wakeful.proxy.upstream import Upstream
 from wakeful.proxy.wake_filters import Rule
+from wakeful.proxy.websocket import Frames
 
 if TYPE_CHECKING:
     from wakeful.proxy.downstream import Downstream
@@ -352,8 +353,9 @@ class Exchange:
             self._tunnel_closed,
             now=self.plane.clock(),
             idle_timeout=self._throttler.template.tunnel_idle_timeout,
+            frames=_frames(chosen, rest),
         )
-        self.plane.tunnelled(joined)
+        self.plane.tunnelled(joined, self._throttler)
         joined.open(behind)
 
     def upstream_broken(self, detail: str) -> None:
@@ -544,7 +546,7 @@ class Exchange:
                 self.downstream.write(b"".join(out))
 
     def _tunnel_closed(self, closed: Tunnel, received: int, sent: int) -> None:
-        self.plane.tunnels.discard(closed)
+        del self.plane.tunnels[closed]
         self.received += received
         self.sent += sent
         self._upstream = self._wire = None
@@ -580,3 +582,12 @@ class Exchange:
         if access is not None:
             access.record(self, throttler, self._slot, now)
         self.downstream.exchange_over(self, self._keep_alive, now)
+
+
+def _frames(chosen: list[bytes], rest: bytes) -> Frames | None:
+    """What follows the instance's WebSocket frames, of which some came behind its head."""
+    if [value.lower() for value in chosen] != [b"websocket"]:
+        return None
+    frames = Frames()
+    frames.feed(rest)
+    return frames

@@ -99,7 +99,8 @@ class DataPlane:
         self.routes: RouteTable[Throttler] = RouteTable({})
         self.throttlers: dict[str, Throttler] = {}
         self.connections: MutableSet[Downstream] = set()
-        self.tunnels: MutableSet[Tunnel] = set()  # connections that left HTTP
+        # Connections that left HTTP, and whose they are.
+        self.tunnels: dict[Tunnel, Throttler] = {}
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
         self.identities = Identities()
@@ -152,6 +153,16 @@ class DataPlane:
         """Other shares for one service, whose hosts stay what they are."""
         self.routes = self.routes.replaced(dict.fromkeys(to.hosts, self._route(to)))
 
+    def retire(self, revision: str) -> None:
+        """No route leads to it any more: what is joined to its instances has its time to go."""
+        retired = self.throttlers.get(revision)
+        if retired is None:
+            return
+        retired.routed = False
+        for joined, throttler in self.tunnels.items():
+            if throttler is retired:
+                self._dismiss(joined, throttler)
+
     def publish(self, revision: str, backends: Backends) -> None:
         throttler = self.throttlers.get(revision)
         if throttler is not None:
@@ -187,6 +198,8 @@ class DataPlane:
         self.draining = True
         if self._server is not None:
             self._server.close()
+        for joined, throttler in self.tunnels.items():
+            self._dismiss(joined, throttler)
         while True:
             # Again each time: the answer to a request that is finished meanwhile
             # may have promised that its connection is kept.
@@ -217,9 +230,11 @@ class DataPlane:
         self.connections.add(connection)
         self._watch()
 
-    def tunnelled(self, joined: Tunnel) -> None:
-        self.tunnels.add(joined)
+    def tunnelled(self, joined: Tunnel, throttler: Throttler) -> None:
+        self.tunnels[joined] = throttler
         self._watch()
+        if self.draining or not throttler.routed:
+            self._dismiss(joined, throttler)
 
     def wake(self, throttler: Throttler, now: float) -> None:
         throttler.awake = True
@@ -247,9 +262,13 @@ class DataPlane:
         shares = [(percent, self._throttler(revision)) for percent, revision in to.shares]
         return Route(to.service, tuple(share for share in shares if share[0]))
 
+    def _dismiss(self, joined: Tunnel, throttler: Throttler) -> None:
+        joined.go_away(self.clock() + throttler.template.tunnel_drain_timeout)
+
     def _throttler(self, revision: Revision) -> Throttler:
         throttler = self.throttlers.get(revision.name)
         if throttler is not None:
+            throttler.routed = True
             throttler.retune(revision)
         else:
             throttler = self.throttlers[revision.name] = Throttler(

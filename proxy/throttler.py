@@ -118,6 +118,7 @@ class Throttler:
         self.stats = RequestStats(now)
         self.counters = Counters()
         self.awake = False  # its samples are being read
+        self.routed = True  # new requests may come
         self.filters = _filters(template)
         self.ignored = 0  # requests in instances that a wake filter matched
         self._randrange = randrange

@@ -6,7 +6,10 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from math import inf
 from typing import Final
+
+from wakeful.proxy.websocket import GOING_AWAY, Frames
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
@@ -16,7 +19,8 @@ class Tunnel:
 
     Ends when both directions have, or after ``idle_timeout`` seconds (0 =
     never) in which nothing passed. ``closed`` is called once, with the bytes
-    that went up and the bytes that came down.
+    that went up and the bytes that came down. ``frames`` follows what the
+    instance sends, where the protocol is WebSocket.
     """
 
     def __init__(
@@ -27,14 +31,18 @@ class Tunnel:
         *,
         now: float,
         idle_timeout: float,
+        frames: Frames | None = None,
     ) -> None:
         self._closed = closed
         self._open = 2
         self._idle_timeout = idle_timeout
         self._passed = 0  # when it was checked last
         self._silent_since = now
+        self._leave_by = inf
         # Each transport's protocol is the end that reads from it.
-        self._up, self._down = up, down = _End(self, instance), _End(self, client)
+        up = _End(self, instance)
+        down = _End(self, client) if frames is None else _FramedEnd(self, client, frames)
+        self._up, self._down = up, down
         up.other, down.other = down, up
 
     def open(self, behind: bytes) -> None:
@@ -48,17 +56,28 @@ class Tunnel:
         instance.resume_reading()
 
     def check(self, now: float) -> None:
-        """End it when nothing has passed for too long. Called by the sweep."""
+        """End it when nothing has passed for too long, or its time is over. For the sweep."""
         passed = self._up.passed + self._down.passed
         if passed != self._passed:
             self._passed = passed
             self._silent_since = now
-        elif 0 < self._idle_timeout <= now - self._silent_since:
+        idle = 0 < self._idle_timeout <= now - self._silent_since
+        if idle or now >= self._leave_by:
             for sink in (self._up.sink, self._down.sink):
                 if sink.get_write_buffer_size():
                     reset(sink)  # what it has not taken by now it never will
                 else:
                     sink.close()
+
+    def go_away(self, by: float) -> None:
+        """Its instance is to go: say so where the protocol has a word for it, and end ``by`` then.
+
+        A WebSocket client that is told so closes in good order, and the
+        instance sees that.
+        """
+        if self._leave_by == inf:
+            self._leave_by = by
+            self._down.go_away()
 
     def cut(self) -> None:
         reset(self._down.sink)
@@ -93,6 +112,9 @@ class _End(asyncio.Protocol):
         self.passed += len(data)
         self.sink.write(data)
 
+    def go_away(self) -> None:
+        """Nothing can be said in a protocol that is not known."""
+
     def eof_received(self) -> bool:
         self.ended = True
         if self.other.ended:
@@ -119,3 +141,36 @@ class _End(asyncio.Protocol):
     def resume_writing(self) -> None:
         if not self.sink.is_closing():
             self.sink.resume_reading()
+
+
+class _FramedEnd(_End):
+    """Passes WebSocket frames on, until the client was told that their sender goes away.
+
+    What the instance sends after that is dropped, its own goodbye included:
+    nothing may follow a close frame (RFC 6455 §5.5.1).
+    """
+
+    def __init__(self, tunnel: Tunnel, sink: asyncio.Transport, frames: Frames) -> None:
+        super().__init__(tunnel, sink)
+        self._frames = frames
+        self._going = self._told = False
+
+    def data_received(self, data: bytes) -> None:
+        self.passed += len(data)
+        if self._told:
+            return
+        end = self._frames.feed(data)
+        if self._going and end:
+            self._tell(data[:end])
+        else:
+            self.sink.write(data)
+
+    def go_away(self) -> None:
+        self._going = True
+        if self._frames.between:
+            self._tell(b"")
+
+    def _tell(self, before: bytes) -> None:
+        self._told = True
+        if not self.sink.is_closing():
+            self.sink.write(before + GOING_AWAY)

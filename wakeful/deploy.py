@@ -276,6 +276,7 @@ class Deployments:
 
     def _retire(self, name: str) -> None:
         self._retired.add(name)
+        self._plane.retire(name)
         self._scaler.retire(name)
 
     def _answers(self, revision: Revision) -> bool:

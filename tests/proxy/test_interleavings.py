@@ -137,7 +137,7 @@ class Machine(RuleBasedStateMachine):
 
     async def new_plane(self) -> DataPlane:
         plane = DataPlane(self, limits=Limits(buffer=16), clock=self.loop.time)
-        plane.connections, plane.tunnels = InOrder(), InOrder()
+        plane.connections = InOrder()
         return plane
 
     def route(self, *services: str) -> None:
