@@ -94,9 +94,11 @@ def test_the_new_revision_has_as_many_instances_as_the_old_one_before_all_reques
             assert it.shares() == {ONE: 100}  # the third is still starting
             await until(7.5)
             assert it.shares() == {TWO: 100}
-            assert (
-                await asyncio.gather(*(it.send(duration=5) for _ in range(6))) == [f"{TWO} 0"] * 6
-            )
+            answers = await asyncio.gather(*(it.send() for _ in range(6)))
+            assert answers == [f"{TWO} 0"] * 6
+            # They were started for what is to come, and get a window's time for it.
+            await until(60)
+            assert (await it.running())[TWO] == 3
 
     run(main())
 
@@ -365,6 +367,45 @@ def test_a_newer_revision_joins_those_that_are_on_their_way() -> None:
             assert TWO not in it.plane.throttlers
             await until(16)
             assert it.shares() == {THREE: 100}
+
+    run(main())
+
+
+def test_a_rollout_that_ends_while_a_newer_revision_is_awaited_settles_nothing() -> None:
+    async def main() -> None:
+        async with world() as it:
+            it.deploy(rollout=10)
+            await it.send()
+            it.deploy(rollout=10)
+            await until(2)
+            it.driver.default = Script(listen=30)
+            it.deploy(rollout=10)
+            await until(15)
+            assert it.shares() == {TWO: 100}
+            assert it.standing().pending
+            assert it.settled == []
+            await until(50)
+            assert it.shares() == {THREE: 100}
+            assert it.settled == ["hello"]
+
+    run(main())
+
+
+def test_a_service_that_is_removed_in_the_middle_of_a_rollout_stays_away() -> None:
+    async def main() -> None:
+        async with world() as it:
+            it.deploy("other", rollout=10)
+            it.deploy(rollout=10)
+            await it.send()
+            it.deploy(rollout=10)
+            await until(4)
+            assert len(it.shares()) == 2
+            assert it.shares("other") == {"other-00001": 100}
+            del it.services["hello"]
+            it.reload()
+            await until(20)
+            assert it.plane.routes.match(b"hello.localhost") is None
+            assert list(it.plane.throttlers) == ["other-00001"]
 
     run(main())
 

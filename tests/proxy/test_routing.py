@@ -43,6 +43,17 @@ def test_a_table_answers_in_any_spelling_and_no_other_name() -> None:
         assert table.match(host) is None
 
 
+def test_a_table_with_other_routes_for_some_hosts_keeps_those_of_the_others() -> None:
+    before = {host: Route("hello", ((100, "old"),)) for host in ("a.test", "b.test")}
+    table = RouteTable(before)
+    assert table.match(b"a.test") is before["a.test"]
+    after = Route("hello", ((60, "old"), (40, "new")))
+    replaced = table.replaced({"a.test": after})
+    assert replaced.match(b"a.test") is after
+    assert replaced.match(b"b.test") is before["b.test"]
+    assert table.match(b"a.test") is before["a.test"]
+
+
 def test_what_clients_invent_is_not_remembered_without_bound() -> None:
     table = RouteTable({"a.test": Route("hello", ((100, "rev"),))})
     for port in range(10_000):

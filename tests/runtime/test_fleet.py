@@ -368,6 +368,11 @@ def test_what_only_concerns_the_operator_is_logged_and_not_told_to_clients(
             await until(1)
             assert it.fleet.outage is not None
             assert it.fleet.outage.detail == detail
+            assert it.fleet.failure == str(error)
+            it.driver.default = Script()
+            it.fleet.start(1)
+            await until(3)
+            assert it.fleet.failure == ""
 
     run_simulated(main())
     assert str(error) in caplog.text
