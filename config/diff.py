@@ -30,6 +30,7 @@ LIVE = frozenset(
         "scale",
         "stop_grace",
         "wake",
+        "waiting_page",
     )
 )
 

@@ -176,6 +176,15 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingPage:
+    """What a browser is shown instead of waiting for a first instance."""
+
+    enabled: bool = False
+    title: str = ""  # "": that the service is starting
+    refresh: float = 2.0  # until it asks again; whole seconds, less than any window
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """What every instance of a revision is made from, and how the revision behaves.
 
@@ -202,6 +211,7 @@ class Template:
     memory: int | None = None  # bytes
     stop_grace: float = 10.0
     wake: Wake = field(default_factory=Wake)
+    waiting_page: WaitingPage = field(default_factory=WaitingPage)
     container: Container = field(default_factory=Container)
 
 

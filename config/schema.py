@@ -200,6 +200,15 @@ def wake_filter(node: Node, path: str, report: Report) -> WakeFilter:
     return found
 
 
+def waiting_page(node: Node, path: str, report: Report) -> Given:
+    """Whether there is one; or what it is like, and then there is one."""
+    if isinstance(node, Scalar) and not node.empty:
+        return Given({"enabled": scalar(switch)(node, path, report)})
+    given = read(node, path, report, WAITING_PAGE)
+    given.values["enabled"] = True
+    return given
+
+
 def access_log(node: Node, path: str, report: Report) -> Given:
     """The mapping, or its format alone, as in `access-log: off`."""
     if isinstance(node, Scalar) and not node.empty:
@@ -243,6 +252,10 @@ WAKE_FILTER: Section = {
     "user-agent": one_or_more(scalar(waking.agent_pattern), "user agents"),
     "address": one_or_more(scalar(quantity.network), "addresses"),
     "answer": scalar(waking.answer),
+}
+WAITING_PAGE: Section = {
+    "title": raw,
+    "refresh": whole_seconds(1, 5, "1s to 5s"),
 }
 WAKE: Section = {
     "ignore": sequence(wake_filter, "conditions"),
@@ -309,6 +322,7 @@ SERVICE: Section = {
     "memory": within(quantity.memory, 6 * 2**20, math.inf, "6Mi or more"),
     "stop-grace": within(_seconds, 0, math.inf, "0s or more"),
     "wake": section(WAKE),
+    "waiting-page": waiting_page,
     **CONTAINER,
 }
 
@@ -342,6 +356,7 @@ _PLACES: dict[str, tuple[Section, str]] = {
     "queue": (QUEUE, "'queue'"),
     "readiness": (READINESS, "'readiness'"),
     "wake": (WAKE, "'wake'"),
+    "waiting-page": (WAITING_PAGE, "'waiting-page'"),
     "wake-filter": (WAKE_FILTER, "'wake.ignore'"),
     "logging": (LOGGING, "'logging'"),
     "ulimit": (ULIMIT, "a limit of 'ulimits'"),

@@ -153,7 +153,7 @@ class Exchange:
         if not throttler.awake:
             plane.wake(throttler, now)
         try:
-            slot = throttler.acquire(self, now)
+            slot = throttler.acquire(self, now, head)
         except Refused as refused:
             self._answer(refused.answer)
             return

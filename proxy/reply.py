@@ -13,13 +13,15 @@ class Reply:
     """What a client is told when no instance answers it.
 
     ``retry_after`` is whole seconds. ``detail`` is one line of text for the
-    client: the cause, and never an instance's output.
+    client: the cause, and never an instance's output. ``page`` is HTML in its
+    place.
     """
 
     status: int
     reason: str
     detail: str
     retry_after: int | None = None
+    page: str = ""
 
 
 NO_ROUTE: Final = Reply(404, "no_route", "no service answers for this host")
@@ -87,12 +89,20 @@ class DateField:
         return self._value
 
 
+# A page of ours shows itself, and loads and runs nothing.
+_PAGE: Final = (
+    b"Content-Type: text/html; charset=utf-8\r\n"
+    b"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; img-src data:\r\n"
+)
+
+
 def render(reply: Reply, *, head_only: bool, close: bool, date: bytes) -> bytes:
     """The whole message, head and body. No cache may keep it: soon it will not be true."""
     body, content = b"", b""
     if reply.status != 204:  # RFC 9110 §8.6: with 204 not even a length
-        body = reply.detail.encode("utf-8", "replace") + b"\n"
-        content = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body)
+        body = (reply.page or reply.detail + "\n").encode("utf-8", "replace")
+        form = _PAGE if reply.page else b"Content-Type: text/plain; charset=utf-8\r\n"
+        content = b"%bContent-Length: %d\r\n" % (form, len(body))
     retry = b"" if reply.retry_after is None else b"Retry-After: %d\r\n" % reply.retry_after
     head = (
         b"HTTP/1.1 %d %b\r\n"

@@ -8,14 +8,16 @@ published whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from wakeful.config.model import Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage, Sample
 from wakeful.metrics import COLD_START_BOUNDS, Histogram
-from wakeful.proxy import reply
+from wakeful.proxy import reply, waiting_page
 from wakeful.proxy.balancer import Policy, policy_for
 from wakeful.proxy.breaker import UNLIMITED, Breaker, QueueFull
+from wakeful.proxy.framing import RequestHead
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.stats import RequestStats
 from wakeful.proxy.wake_filters import Rule, WakeFilters
@@ -133,15 +135,16 @@ class Throttler:
 
     # Called by an exchange
 
-    def acquire(self, waiter: Waiter, now: float) -> Slot | None:
-        """A place at once, or None and a turn in the queue. Raises Refused."""
+    def acquire(self, waiter: Waiter, now: float, head: RequestHead | None = None) -> Slot | None:
+        """A place at once, or None and a turn in the queue. Raises Refused.
+
+        By its head a request is told from one that is better shown a page.
+        """
         self.stats.arrive(now)
         if self.breaker.try_acquire():
             return self._place()
-        outage = self.outage
-        if outage is not None and not self.slots and now < outage.until:
-            self.stats.leave(now)
-            raise Refused(_start_failed(outage, now))
+        if not self.slots:
+            self._turn_back(head, now)
         try:
             self.breaker.wait(waiter)
         except QueueFull:
@@ -283,6 +286,22 @@ class Throttler:
         return left
 
     # Private
+
+    def _turn_back(self, head: RequestHead | None, now: float) -> None:
+        """Nothing is ready. Raises Refused where it makes no sense to wait."""
+        settings, outage = self.template.waiting_page, self.outage
+        shown = settings.enabled and head is not None and waiting_page.navigates(head)
+        if outage is not None and now < outage.until:
+            self.stats.leave(now)
+            if shown:
+                raise Refused(waiting_page.failed(settings, self.service, outage, now))
+            raise Refused(_start_failed(outage, now))
+        if shown:
+            self.stats.leave(now)
+            # It will be back: the scaler is asked as if it waited.
+            load = self.load()
+            self._signals.demand(self.name, replace(load, waiting=load.waiting + 1))
+            raise Refused(waiting_page.starting(settings, self.service))
 
     def _place(self) -> Slot:
         slot = self._policy(self.slots, self.limit)

@@ -33,6 +33,7 @@ from wakeful.config.model import (
     Template,
     TrafficTarget,
     Volume,
+    WaitingPage,
     Wake,
     WakeFilter,
 )
@@ -139,6 +140,7 @@ def test_settings_that_no_instance_is_made_from_are_named_once_and_change_no_dig
         "queue": Queue(limit=5),
         "scale": Scale(window=30.0),
         "stop_grace": 1.0,
+        "waiting_page": WaitingPage(enabled=True),
         "wake": Wake((WakeFilter(address=(ip_network("10.0.0.0/8"),)),)),
     }
     assert others.keys() == LIVE

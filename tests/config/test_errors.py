@@ -241,6 +241,24 @@ BAD_VALUES = [
     ("cpu: 0.001", "4:10", "cpu", "must be 0.01 (10m) or more, not 0.001"),
     ("memory: 5Mi", "4:13", "memory", "must be 6Mi or more, not 5Mi"),
     (
+        "waiting-page: yes",
+        "4:19",
+        "waiting-page",
+        "expected true or false, not 'yes'",
+    ),
+    (
+        "waiting-page: [a]",
+        "4:19",
+        "waiting-page",
+        "expected a mapping (KEY: VALUE), not a list",
+    ),
+    (
+        "waiting-page: {refresh: 6s}",
+        "4:29",
+        "waiting-page.refresh",
+        "must be 1s to 5s in whole seconds, not 6s",
+    ),
+    (
         "wake: {ignore: {path: /a}}",
         "4:20",
         "wake.ignore",
@@ -517,6 +535,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
             stop-grace: 1s
             read-only: false
             wake: {ignore: []}
+            waiting-page: true
         """) == [
         *(
             f"f:{line}:{column}: services.a.{key}: either upstreams answer, or instances of an "
@@ -538,6 +557,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
                 (14, 17, "stop-grace"),
                 (15, 16, "read-only"),
                 (16, 5, "wake"),
+                (17, 19, "waiting-page"),
             ]
         ),
     ]

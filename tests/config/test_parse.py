@@ -29,6 +29,7 @@ from wakeful.config.model import (
     Template,
     Ulimit,
     Volume,
+    WaitingPage,
     Wake,
     WakeFilter,
 )
@@ -198,6 +199,13 @@ SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("cpu: 250m", {"cpu": 0.25}),
     ("memory: 256Mi", {"memory": 268_435_456}),
     ("stop-grace: 0s", {"stop_grace": 0.0}),
+    ("waiting-page: true", {"waiting_page": WaitingPage(enabled=True)}),
+    ("waiting-page: false", {"waiting_page": WaitingPage()}),
+    ("waiting-page: {}", {"waiting_page": WaitingPage(enabled=True)}),
+    (
+        "waiting-page: {title: 'A & B', refresh: 5s}",
+        {"waiting_page": WaitingPage(enabled=True, title="A & B", refresh=5.0)},
+    ),
     ("wake:", {"wake": Wake()}),
     ("wake: {ignore: []}", {"wake": Wake()}),
     (
@@ -273,6 +281,15 @@ def test_a_variable_is_the_text_that_was_written(written: str, text: str) -> Non
 def test_an_image_tag_is_not_a_number() -> None:
     assert template("image: 1.10").image == "1.10"
     assert template("image: registry:5000/a/b:1.10@sha256:00ff").image is not None
+
+
+def test_a_waiting_page_of_the_defaults_can_be_had_without() -> None:
+    top = "defaults: {waiting-page: {title: One moment}}\n"
+    assert template("image: x", top).waiting_page == WaitingPage(True, "One moment")
+    assert template("image: x\nwaiting-page: {refresh: 1s}", top).waiting_page == WaitingPage(
+        True, "One moment", 1.0
+    )
+    assert not template("image: x\nwaiting-page: false", top).waiting_page.enabled
 
 
 def test_upstreams_are_addresses() -> None:

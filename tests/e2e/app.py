@@ -2,6 +2,7 @@
 
 /            who answered, and how many requests it has had at once; ?ms= takes that long
 /seen        the environment, and the request's fields
+/page        the same in HTML, for browsers
 /drip        ?n= pieces, ?ms= apart, in a stream
 
 It is run as a file beside serve.py of the demo, so that it starts as quickly.
@@ -55,6 +56,9 @@ def handle(exchange: Exchange) -> None:
         pass
     if exchange.path == "/seen":
         _tell_what_is_seen(exchange)
+    elif exchange.path == "/page":
+        page = f"<!doctype html><title>the page of {REVISION}</title><h1>{INSTANCE}</h1>"
+        exchange.answer(page.encode(), content_type="text/html")
     elif exchange.path == "/drip":
         _drip(exchange)
     else:

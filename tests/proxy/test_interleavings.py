@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.proxy.harness import chunks, get, post
 from tests.proxy.memory_wires import END, FRAMES, SWITCH, Client, InOrder, Loop, Served, Wire
 from tests.proxy.wire import ok
-from wakeful.config.model import HostPort, Queue, Revision, Template, Wake, WakeFilter
+from wakeful.config.model import HostPort, Queue, Revision, Template, WaitingPage, Wake, WakeFilter
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange, Stage
@@ -39,6 +39,7 @@ MESSAGES: list[list[bytes]] = [
     [get()],
     [get(b"/known")],
     [get(b"/ignored")],
+    [get(fields=b"Accept: text/html\r\n")],
     [get(b"/ignored", fields=b"Connection: Upgrade\r\nUpgrade: websocket\r\n")],
     [get(fields=b"Connection: close\r\n")],
     [get().replace(b"1.1", b"1.0")],
@@ -455,6 +456,7 @@ def revision(name: str, concurrency: int, upstreams: tuple[HostPort, ...] = ()) 
         response_start_timeout=5.0,
         tunnel_idle_timeout=10.0,
         max_request_body=60,
+        waiting_page=WaitingPage(enabled=not upstreams),
         wake=Wake() if upstreams else Wake((WakeFilter(path=("/ignored",)),)),
     )
     return Revision(name, 1, template)

@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from wakeful.config.model import Revision
@@ -143,6 +143,19 @@ class World:
         door.ignored += 1
         await self._stay(name, door, instance, duration, ignored=True)
         return Outcome(instance, 0.0)
+
+    def show(self, name: str) -> str:
+        """A browser's request for a page of a service with a waiting page: what it is shown."""
+        door = self.doors[name]
+        door.advance()
+        door.arrivals += 1
+        if door.backends.endpoints:
+            return "the real page"
+        if door.backends.outage is not None and now() < door.backends.outage.until:
+            return door.backends.outage.reason
+        load = door.load()
+        self.scaler.demand(name, replace(load, waiting=load.waiting + 1))
+        return "starting"
 
     async def _request(self, name: str, duration: float) -> Outcome:
         door, began = self.doors[name], asyncio.get_running_loop().time()

@@ -242,6 +242,61 @@ def test_who_waits_behind_a_poll_gets_an_instance_of_its_own() -> None:
     run(main())
 
 
+def test_what_a_page_asked_for_is_started_and_kept_for_a_window() -> None:
+    async def main() -> None:
+        async with world(hello()) as it:
+            assert it.show(NAME) == "starting"  # and its reader goes away
+            await until(200)
+            assert it.starts() == [0.0]
+            # Ticks are at odd seconds. At 1 it is seen to be ready, so until 61 it
+            # is kept as active; then come Knative's two steps to zero.
+            assert it.stops() == [63.0]
+            assert it.status().cold_starts == 1
+
+    run(main())
+
+
+def test_a_page_that_reloads_finds_an_instance_that_took_longer_than_a_window() -> None:
+    async def main() -> None:
+        async with world(hello(scale=Scale(window=6)), script=Script(start=40)) as it:
+            shown = []
+            for second in range(0, 46, 5):
+                await until(second)
+                shown.append(it.show(NAME))
+            assert shown == ["starting"] * 9 + ["the real page"]
+            assert it.starts() == [0.0]
+            assert it.stops() == []
+
+    run(main())
+
+
+def test_a_reader_who_leaves_does_not_end_a_start_that_takes_longer_than_a_window() -> None:
+    async def main() -> None:
+        async with world(hello(scale=Scale(window=6)), script=Script(start=40)) as it:
+            assert it.show(NAME) == "starting"
+            await until(43)
+            assert it.show(NAME) == "the real page"
+            assert it.starts() == [0.0]
+
+    run(main())
+
+
+def test_a_failed_start_is_tried_again_when_the_page_asks_again() -> None:
+    async def main() -> None:
+        failing = Script(start=0.25, failure=DriverError("no such program"))
+        async with world(hello(), script=failing) as it:
+            assert it.show(NAME) == "starting"
+            await until(0.5)
+            assert it.show(NAME) == "start_failed"
+            await until(30)
+            assert it.starts() == [0.0]  # nobody is there any more
+            assert it.show(NAME) == "starting"
+            await until(30.5)
+            assert it.starts() == [0.0, 30.0]
+
+    run(main())
+
+
 def test_a_minimum_is_started_at_once_and_never_put_to_sleep() -> None:
     async def main() -> None:
         async with world(hello(min_instances=2)) as it:
