@@ -29,6 +29,7 @@ LIVE = frozenset(
         "queue",
         "scale",
         "stop_grace",
+        "cold_start_headers",
         "wake",
         "waiting_page",
     )

@@ -210,6 +210,7 @@ class Template:
     cpu: float | None = None  # cores
     memory: int | None = None  # bytes
     stop_grace: float = 10.0
+    cold_start_headers: bool = True  # on an answer that waited for its instance
     wake: Wake = field(default_factory=Wake)
     waiting_page: WaitingPage = field(default_factory=WaitingPage)
     container: Container = field(default_factory=Container)

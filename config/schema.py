@@ -321,6 +321,7 @@ SERVICE: Section = {
     # Docker refuses a container with less.
     "memory": within(quantity.memory, 6 * 2**20, math.inf, "6Mi or more"),
     "stop-grace": within(_seconds, 0, math.inf, "0s or more"),
+    "cold-start-headers": scalar(switch),
     "wake": section(WAKE),
     "waiting-page": waiting_page,
     **CONTAINER,

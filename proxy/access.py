@@ -113,7 +113,7 @@ class AccessLog:
         elif throttler is not None:
             place = self._place(throttler, None)
         more = ""
-        if exchange.cold:
+        if exchange.cold is not None:
             more = ',"cold_start":true'
         if exchange.ignored is not None:
             more += ',"ignored":true'

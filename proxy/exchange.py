@@ -11,7 +11,7 @@ import asyncio
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from wakeful.proxy import framing, reply, wire_form
+from wakeful.proxy import cold_start, framing, reply, wire_form
 from wakeful.proxy.framing import CHUNKED, LENGTH, UNTIL_CLOSE, RequestHead, ResponseHead
 from wakeful.proxy.headers import Headers, trailer_fields
 from wakeful.proxy.reply import Reply
@@ -56,6 +56,15 @@ _DOUBTED: Final = Stage.DOUBTED
 _ANSWERING: Final = Stage.ANSWERING
 _TUNNEL: Final = Stage.TUNNEL
 _OVER: Final = Stage.OVER
+
+
+class Cold:
+    """Of a request that came when no instance was ready."""
+
+    __slots__ = ("sent_at",)
+
+    def __init__(self) -> None:
+        self.sent_at = 0.0  # when its head was written to an instance
 
 
 class Exchange:
@@ -106,7 +115,7 @@ class Exchange:
         self.reason = ""  # of an answer of our own
         self.received = 0  # body bytes from the client
         self.sent = 0  # body bytes to the client
-        self.cold = False  # waited with no instance ready
+        self.cold: Cold | None = None
         self.ignored: Rule | None = None  # the wake filter that it fell under
         self._identity = b""  # 48 hex digits, if the client named no request id or no trace
         self._stage = _NEW
@@ -162,7 +171,8 @@ class Exchange:
             return
         template = throttler.template
         self._stage = _WAITING
-        self.cold = not throttler.slots
+        if not throttler.slots:
+            self.cold = Cold()
         self.deadline = self.started + min(template.queue.timeout, template.timeout)
 
     def request_body(self, data: bytes) -> None:
@@ -215,7 +225,10 @@ class Exchange:
     # Called by the throttler
 
     def admitted(self, slot: Slot) -> None:
-        self._place(slot, self.plane.clock())
+        now = self.plane.clock()
+        if self.cold is not None:
+            self.cold.sent_at = now  # unless it needs a connection first
+        self._place(slot, now)
 
     def refused(self, answer: Reply) -> None:
         self._stage = _NEW  # the throttler has forgotten it already
@@ -226,6 +239,8 @@ class Exchange:
     def connected(self, upstream: Upstream) -> None:
         self._connecting = None
         if self._stage is _PLACED:
+            if self.cold is not None:
+                self.cold.sent_at = self.plane.clock()
             self._dispatch(upstream)
             return
         upstream.abort()
@@ -278,9 +293,10 @@ class Exchange:
         if version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE):
             self._close_framed = True
             self._keep_alive = False
-        self._out += wire_form.response(head, version, self._keep_alive, self.plane.date)
-        if self.cold:
-            self._observe_cold_start()
+        lines = wire_form.response(head, version, self._keep_alive, self.plane.date)
+        if self.cold is not None:
+            lines = wire_form.with_fields(lines, self._observe_cold_start(self.cold))
+        self._out += lines
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """A known head and all of its body came in one read."""
@@ -331,13 +347,13 @@ class Exchange:
         self._stage = _TUNNEL
         self.status = 101
         self.deadline = NEVER
-        if self.cold:
-            self._observe_cold_start()
+        timing = b"" if self.cold is None else self._observe_cold_start(self.cold)
         client = self.downstream.detach(
             b"".join(
                 (
                     head.status_line,
                     *head.fields,
+                    timing,
                     b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % b", ".join(chosen),
                     rest,
                 )
@@ -552,9 +568,23 @@ class Exchange:
         self._upstream = self._wire = None
         self._finish(reusable=False)
 
-    def _observe_cold_start(self) -> None:
-        assert self._throttler is not None
-        self._throttler.counters.cold_starts.observe(self.plane.clock() - self.started)
+    def _observe_cold_start(self, cold: Cold) -> bytes:
+        """Count it; the field lines that the answer gets for it."""
+        throttler, slot = self._throttler, self._slot
+        assert throttler is not None
+        assert slot is not None
+        now = self.plane.clock()
+        first_byte, total = now - cold.sent_at, now - self.started
+        throttler.counters.cold_starts.observe(total)
+        start = slot.endpoint.start
+        if start is None or start.ready_at < self.started:
+            return b""  # what it waited for was no start
+        if not slot.tried:
+            slot.tried = True
+            throttler.counters.first_bytes.add(first_byte)
+        if not throttler.template.cold_start_headers:
+            return b""
+        return cold_start.fields(start.phases, first_byte, total)
 
     def _finish(self, reusable: bool) -> None:
         """The one way out: connection, slot and place are given back, and it is counted."""

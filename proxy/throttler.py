@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from wakeful.config.model import Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage, Sample
-from wakeful.metrics import COLD_START_BOUNDS, Histogram
+from wakeful.metrics import COLD_START_BOUNDS, Histogram, Total
 from wakeful.proxy import reply, waiting_page
 from wakeful.proxy.balancer import Policy, policy_for
 from wakeful.proxy.breaker import UNLIMITED, Breaker, QueueFull
@@ -31,7 +31,7 @@ _KNOWN_METHODS: Final = frozenset(
 class Slot:
     """One instance as the proxy sees it: what is in it, and the connections to it."""
 
-    __slots__ = ("active", "endpoint", "note", "pool", "retired")
+    __slots__ = ("active", "endpoint", "note", "pool", "retired", "tried")
 
     def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
         self.endpoint = endpoint
@@ -39,6 +39,7 @@ class Slot:
         self.active = 0
         self.retired = False  # out of balancing; finishes what it has
         self.note = ""  # what the access log says of it, once it was said
+        self.tried = False  # has answered one that waited for it to start
 
 
 class Refused(Exception):
@@ -68,12 +69,21 @@ class Signals(Protocol):
 class Counters:
     """Plain counts of one revision, read at a scrape."""
 
-    __slots__ = ("cold_starts", "durations", "received", "rejected", "retries", "sent")
+    __slots__ = (
+        "cold_starts",
+        "durations",
+        "first_bytes",
+        "received",
+        "rejected",
+        "retries",
+        "sent",
+    )
 
     def __init__(self) -> None:
         self.durations: dict[tuple[bytes, int], Histogram] = {}
         self.rejected: dict[str, int] = {}
         self.cold_starts = Histogram(COLD_START_BOUNDS)
+        self.first_bytes = Total()  # of the first request that waited for an instance
         self.received = 0
         self.sent = 0
         self.retries = 0

@@ -32,6 +32,11 @@ def request(head: RequestHead, identity: bytes, forwarded: bytes) -> list[bytes]
     return lines
 
 
+def with_fields(lines: list[bytes], more: bytes) -> list[bytes]:
+    """The head that ``lines`` are, with whole field lines at its end."""
+    return [*lines[:-1], lines[-1][:-2], more, b"\r\n"]
+
+
 def response(
     head: ResponseHead, version: str, keep_alive: bool, date: Callable[[], bytes]
 ) -> list[bytes]:

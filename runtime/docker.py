@@ -10,22 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate
 
 from docker.api.client import APIClient
 
 from wakeful.config.model import Revision
+from wakeful.events import StartPhase
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient, P, T
 from wakeful.runtime.docker_events import DockerEvents
 from wakeful.runtime.docker_images import DockerImages, Pin
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
-from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+from wakeful.runtime.instance import Exit, Found, InstanceId, Launched
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ class DockerDriver:
             self._spawn(self._remove_dead(dead))
         self._spawn(self._reconcile_slowly())
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Address:
+    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
         if revision.template.image is None:
             raise DriverError(f"{revision.service} has no image to make a container from")
         self._alive.add(instance)
@@ -175,21 +177,29 @@ class DockerDriver:
 
     # Starting
 
-    async def _launch(self, revision: Revision, instance: InstanceId) -> Address:
+    async def _launch(self, revision: Revision, instance: InstanceId) -> Launched:
         if self._images is None:
             raise EngineUnavailable("the Docker driver is not open")
-        pin = await self._images.pin(revision)
-        try:
-            return await self._launch_from(pin, revision, instance)
-        except ImageNotFound:
-            pin = await self._images.again(revision, pin)
-        return await self._launch_from(pin, revision, instance)
+        began = time.monotonic()
+        pin = self._images.pinned(revision)
+        if pin is None:
+            pin = await self._images.pin(revision)
+        else:
+            try:
+                return await self._launch_from(pin, revision, instance)
+            except ImageNotFound:
+                pin = await self._images.again(revision, pin)
+        pull = (StartPhase.PULL, time.monotonic() - began)
+        launched = await self._launch_from(pin, revision, instance)
+        return replace(launched, phases=(pull, *launched.phases))
 
-    async def _launch_from(self, pin: Pin, revision: Revision, instance: InstanceId) -> Address:
+    async def _launch_from(self, pin: Pin, revision: Revision, instance: InstanceId) -> Launched:
         abandoned = threading.Event()
         launching = asyncio.ensure_future(
             self._call(
-                containers.launch, self._owner, revision, instance, pin, self._network, abandoned
+                containers.launch,
+                *(self._owner, revision, instance, pin, self._network),
+                *(abandoned, time.monotonic()),
             )
         )
         try:
@@ -201,7 +211,7 @@ class DockerDriver:
             self._discards[instance] = asyncio.create_task(self._discard(launching, instance))
             raise
 
-    async def _discard(self, launching: asyncio.Future[Address], instance: InstanceId) -> None:
+    async def _discard(self, launching: asyncio.Future[Launched], instance: InstanceId) -> None:
         try:
             with suppress(DriverError):
                 await launching

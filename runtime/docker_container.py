@@ -12,6 +12,7 @@ import re
 import socket
 import stat
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from docker.api.client import APIClient
 from docker.errors import APIError, NotFound
 
 from wakeful.config.model import Revision
+from wakeful.events import StartPhase
 from wakeful.runtime.docker_events import exit_detail
 from wakeful.runtime.docker_images import Pin
 from wakeful.runtime.docker_spec import (
@@ -34,13 +36,13 @@ from wakeful.runtime.docker_spec import (
     readable,
 )
 from wakeful.runtime.driver import DriverError
-from wakeful.runtime.instance import Address, Found, InstanceId
+from wakeful.runtime.instance import Address, Found, InstanceId, Launched
 
 log = logging.getLogger(__name__)
 
 # Nothing can listen on port 0: the address of a container that ended before
 # it could be asked for one. Its exit is what its owner will hear of.
-_NOWHERE = Address("127.0.0.1", 0)
+_NOWHERE: Address | None = Address("127.0.0.1", 0)
 
 _DEAD = ("created", "exited", "dead")
 
@@ -59,12 +61,17 @@ def launch(
     pin: Pin,
     network: str | None,
     abandoned: threading.Event,
-) -> Address:
-    """Create and start; when that fails, or is abandoned, nothing is left."""
+    asked: float,
+) -> Launched:
+    """Create and start; when that fails, or is abandoned, nothing is left.
+
+    ``asked``: the moment on the monotonic clock from which on its phases count.
+    """
     if abandoned.is_set():
         raise Abandoned
     _warn_of_secrets(revision, pin)
     container = _create(client, owner, revision, instance, pin, network)
+    created = time.monotonic()
     try:
         for extra in revision.template.container.networks:
             client.connect_container_to_network(container, extra)
@@ -72,16 +79,18 @@ def launch(
             raise Abandoned
         client.start(container)
         state = client.inspect_container(container)
-        if not state["State"]["Running"]:
-            return _NOWHERE
-        address = _address(state, revision.template.port)
+        address = _NOWHERE
+        if state["State"]["Running"]:
+            address = _address(state, revision.template.port)
         if address is None:
             raise DriverError(f"container {instance} has no address on network {network}")
     except BaseException:
         with suppress(APIError):
             client.remove_container(container, v=True, force=True)
         raise
-    return address
+    started = time.monotonic()
+    phases = ((StartPhase.CREATE, created - asked), (StartPhase.START, started - created))
+    return Launched(address, phases)
 
 
 def _warn_of_secrets(revision: Revision, pin: Pin) -> None:

@@ -51,9 +51,13 @@ class DockerImages:
         self._pins = _read(self._file) if self._file else {}
         self._saving = asyncio.Lock()
 
+    def pinned(self, revision: Revision) -> Pin | None:
+        """The image that this revision is made from, if that is settled."""
+        return self._pins.get(_key(revision))
+
     async def pin(self, revision: Revision) -> Pin:
         """The image that this revision is made from. Raises DriverError."""
-        return self._pins.get(_key(revision)) or await self._settle(revision)
+        return self.pinned(revision) or await self._settle(revision)
 
     async def again(self, revision: Revision, gone: Pin) -> Pin:
         """What takes the place of an image that was deleted. Raises DriverError.

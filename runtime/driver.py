@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from wakeful.config.model import Revision
-from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+from wakeful.runtime.instance import Exit, Found, InstanceId, Launched
 
 
 class DriverError(Exception):
@@ -37,7 +37,7 @@ class Driver(Protocol):
         before ``start`` has returned. Raises EngineUnavailable.
         """
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Address:
+    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
         """Start one instance and say where it will listen (it may not listen yet).
 
         When it raises or is cancelled, nothing is left behind that ``stop``

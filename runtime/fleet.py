@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from wakeful.clock import Now
 from wakeful.config.model import Revision
-from wakeful.events import Backends, Endpoint, Outage
+from wakeful.events import Backends, Endpoint, Outage, Phases, Start, StartPhase
+from wakeful.metrics import Total
 from wakeful.runtime.backoff import FRESH, PROVEN_AFTER
 from wakeful.runtime.driver import Driver, DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Address, Event, Exit, Found, InstanceId, State, step
@@ -43,6 +44,7 @@ class _Instance:
     address: Address | None = None
     found: bool = False  # it ran before we did
     state: State = State.STARTING
+    start: Start | None = None  # of one that we started, once it is ready
     proven: bool = False  # was ready for PROVEN_AFTER
     # Resolved when it has to go: with what went wrong, for an operator, or
     # with None when it goes because nobody needs it.
@@ -93,6 +95,7 @@ class Fleet:
         self.crashes = 0  # ended by themselves after they had been ready
         self.became_ready = 0
         self.start_seconds = 0.0  # from asked-for to ready, of those that became ready
+        self.start_phases: dict[StartPhase, Total] = {}
 
     # Called by whoever decides on the scale
 
@@ -255,6 +258,7 @@ class Fleet:
         """Start it and probe it. How this ends goes to ``_became_ready`` or ``_failed``."""
         timeout = max(self.revision.template.queue.timeout, SHORTEST_START_TIMEOUT)
         probe: Probing | None = None
+        phases: Phases = ()
         try:
             async with asyncio.timeout(None) as deadline:
                 if it.address is None:
@@ -262,11 +266,16 @@ class Fleet:
                     async with self._turns.turn(self.revision.service, cold=cold):
                         # One that waits for its turn has not begun, so it cannot be late.
                         deadline.reschedule(asyncio.get_running_loop().time() + timeout)
-                        it.address = await self._driver.start(self.revision, it.id)
+                        queued = self._now() - it.began
+                        launched = await self._driver.start(self.revision, it.id)
+                    it.address = launched.address
+                    phases = ((StartPhase.QUEUED, queued), *launched.phases)
                 else:
                     deadline.reschedule(asyncio.get_running_loop().time() + timeout)
+                started = self._now()
                 probe = self._prober(it.address, self.revision.template.readiness)
                 await probe.passed()
+                listening = (StartPhase.LISTENING, self._now() - started)
         except DriverError as error:
             self._failed(it, Event.STOP, _for_the_client(error, self.revision), str(error))
         except TimeoutError:
@@ -275,20 +284,28 @@ class Fleet:
             logger.exception("%s: instance %s could not be started", self.revision.name, it.id)
             self._failed(it, Event.STOP, "the instance could not be started")
         else:
-            self._became_ready(it)
+            self._became_ready(it, (*phases, listening))
             await asyncio.sleep(PROVEN_AFTER)
             it.proven = True
             self._backoff = FRESH
 
-    def _became_ready(self, it: _Instance) -> None:
+    def _became_ready(self, it: _Instance, phases: Phases) -> None:
         if it.over.done():
             return  # it exited, or was called off, in this very turn of the loop
-        took = self._now() - it.began
+        now = self._now()
+        took = now - it.began
         self.became_ready += 1
         self.start_seconds += took
         self._trouble, self.failure = None, ""
         self._step(it, Event.PROBE_PASSED)
-        logger.info("%s: instance %s is ready after %.3f s", self.revision.name, it.id, took)
+        words = ""
+        if not it.found:
+            it.start = Start(now, phases)
+            words = _in_words(phases)
+            for phase, seconds in phases:
+                self.start_phases.setdefault(phase, Total()).add(seconds)
+        name = self.revision.name
+        logger.info("%s: instance %s is ready after %.3f s%s", name, it.id, took, words)
         self._announce()
 
     def _failed(self, it: _Instance, event: Event, detail: str, reason: str | None = None) -> None:
@@ -361,7 +378,7 @@ class Fleet:
     def _announce(self) -> None:
         """Publish, if there is anything new to say."""
         endpoints = tuple(
-            Endpoint(it.id, it.address.host, it.address.port)
+            Endpoint(it.id, it.address.host, it.address.port, it.start)
             for it in self._instances.values()
             if it.state is State.READY and it.address is not None
         )
@@ -378,6 +395,10 @@ class Fleet:
             return f"the instance was not started within {timeout:g}s"
         port = self.revision.template.port
         return f"did not listen on port {port} within {timeout:g}s: {probe.last_failure}"
+
+
+def _in_words(phases: Phases) -> str:
+    return f" ({', '.join(f'{phase} {seconds:.3f}' for phase, seconds in phases)})"
 
 
 def _for_the_client(error: DriverError, revision: Revision) -> str:

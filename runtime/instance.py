@@ -8,6 +8,7 @@ from enum import StrEnum, auto
 from typing import NewType
 
 from wakeful.config.model import Revision
+from wakeful.events import Phases
 
 InstanceId = NewType("InstanceId", str)
 
@@ -61,6 +62,14 @@ class Address:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """An instance that was started, and may not listen yet."""
+
+    address: Address
+    phases: Phases  # what that took
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wakeful.config.model import Readiness, Revision
+from wakeful.events import StartPhase
 from wakeful.runtime.driver import DriverError, EngineUnavailable
-from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class MemoryDriver:
         self._require_engine()
         self._exited = exited
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Address:
+    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
         loop = asyncio.get_running_loop()
         self.starts.append(Started(loop.time(), instance, revision.name))
         script = self._next_script(revision)
@@ -93,7 +94,7 @@ class MemoryDriver:
         self._by_address[address] = running
         if script.lifetime is not None:
             running.end = loop.call_later(script.lifetime, self._end, running, script.ending)
-        return address
+        return Launched(address, ((StartPhase.START, script.start),))
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
         self.stops.append(Stopped(asyncio.get_running_loop().time(), instance))

@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from wakeful.config.model import Revision
+from wakeful.events import StartPhase
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.environment import command, environment
-from wakeful.runtime.instance import Address, Exit, Found, InstanceId
+from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched
 from wakeful.runtime.ports import Ports
 from wakeful.runtime.process_exit import ExitWatch
 from wakeful.runtime.process_record import Record, Records, birth
@@ -83,9 +85,10 @@ class ProcessDriver:
             self._pool.shutdown()
             raise DriverError(f"cannot keep records of processes: {error}") from None
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Address:
+    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
         if not revision.template.command:
             raise DriverError(f"{revision.service} has no command, and no engine runs its image")
+        began = time.monotonic()
         port = self._ports.promise()
         record = Record(self._owner, instance, revision.service, revision.name, port)
         self._starting.add(instance)
@@ -100,7 +103,7 @@ class ProcessDriver:
             self._ports.release(port)
             raise
         self._watch(record)
-        return Address(HOST, port)
+        return Launched(Address(HOST, port), ((StartPhase.START, time.monotonic() - began),))
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
         discard = self._discards.get(instance)

@@ -13,7 +13,7 @@ from math import floor, inf
 from typing import NamedTuple
 
 from wakeful.config.model import Metric, Revision, Scale
-from wakeful.events import Load, Outage, Sample
+from wakeful.events import Load, Outage, Sample, StartPhase
 from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, Found, State
 from wakeful.scaler import reflex
@@ -71,6 +71,9 @@ class RevisionStatus(NamedTuple):
     crashes: int
     became_ready: int
     start_seconds: float  # from asked-for to ready, of those that became ready
+    start_phases: tuple[
+        tuple[StartPhase, int, float], ...
+    ]  # how many there were, and their seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -418,6 +421,7 @@ class RevisionScaler:
             crashes=fleet.crashes if fleet else 0,
             became_ready=fleet.became_ready if fleet else 0,
             start_seconds=fleet.start_seconds if fleet else 0.0,
+            start_phases=_counted(fleet) if fleet else (),
         )
 
     def _in_words(self, it: _Attention) -> str:
@@ -431,6 +435,10 @@ class RevisionScaler:
 
     def _log_change(self, it: _Attention, before: int, why: str) -> None:
         logger.info("%s: %d -> %d instances (%s)", self.revision.name, before, it.fleet.size, why)
+
+
+def _counted(fleet: Fleet) -> tuple[tuple[StartPhase, int, float], ...]:
+    return tuple((phase, it.count, it.sum) for phase, it in fleet.start_phases.items())
 
 
 def _windows(scale: Scale) -> tuple[Window, Window]:

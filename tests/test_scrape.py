@@ -14,7 +14,7 @@ from wakeful.deploy import Deployments
 from wakeful.events import Load
 from wakeful.metrics import Exposition, Histogram, label
 from wakeful.proxy.server import DataPlane
-from wakeful.runtime.memory import MemoryDriver
+from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.scaler.autoscaler import Autoscaler
 
 
@@ -48,6 +48,14 @@ def test_a_histogram_is_cumulative_and_ends_with_everything() -> None:
     ]
 
 
+def test_a_summary_is_a_sum_and_a_count() -> None:
+    page = Exposition()
+    page.summaries("took", "How long.", [('a="b"', 4, 3.5)])
+    assert "".join(page.pieces()) == (
+        '# HELP took How long.\n# TYPE took summary\ntook_sum{a="b"} 3.5\ntook_count{a="b"} 4\n'
+    )
+
+
 def test_what_a_label_says_is_escaped() -> None:
     assert label("reason", 'a "b"\\c\nd') == 'reason="a \\"b\\"\\\\c\\nd"'
 
@@ -63,7 +71,7 @@ def pages(services: int, look: Callable[[list[str]], None]) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        driver = MemoryDriver()
+        driver = MemoryDriver(Script(start=0.25, listen=0.125))
         plane = DataPlane(Deaf(), clock=loop.time)
         scaler = Autoscaler(driver, driver.probe, plane.publish, now=loop.time)
         deployments = Deployments(plane, scaler, now=loop.time, settled=lambda service: None)
@@ -92,6 +100,17 @@ def test_a_service_that_was_never_asked_for_has_two_gauges_and_nothing_else() ->
         woken = '{kn_service_name="s0",kn_revision_name="s0-00001"}'
         assert f"kn_revision_pods_count{woken} 1" in lines
         assert f"wakeful_cold_starts_total{woken} 1" in lines
+        phases = [line for line in lines if line.startswith("wakeful_instance_start_phase_")]
+        name = "wakeful_instance_start_phase_seconds"
+        labels = 'kn_service_name="s0",kn_revision_name="s0-00001",phase='
+        assert phases == [
+            f'{name}_sum{{{labels}"queued"}} 0',
+            f'{name}_count{{{labels}"queued"}} 1',
+            f'{name}_sum{{{labels}"start"}} 0.25',
+            f'{name}_count{{{labels}"start"}} 1',
+            f'{name}_sum{{{labels}"listening"}} 0.125',
+            f'{name}_count{{{labels}"listening"}} 1',
+        ]
         assert 'wakeful_config_reloads_total{result="success"} 2' in lines
 
     pages(2, look)

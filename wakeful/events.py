@@ -8,6 +8,31 @@ data-plane workers may become processes of their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import TypeAlias
+
+
+class StartPhase(StrEnum):
+    """What a cold start consists of, in the order in which it happens."""
+
+    QUEUED = auto()  # waits for its turn to be started
+    PULL = auto()  # waits for its image
+    SANDBOX = auto()  # is given a network
+    CREATE = auto()
+    START = auto()
+    LISTENING = auto()  # from started until its readiness probe passed
+    FIRST_BYTE = auto()  # from a request being sent to it until the head of its answer
+
+
+Phases: TypeAlias = tuple[tuple[StartPhase, float], ...]  # seconds; only those that there were
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How an instance of ours came up."""
+
+    ready_at: float  # a moment on the monotonic clock
+    phases: Phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +42,7 @@ class Endpoint:
     instance: str
     host: str
     port: int
+    start: Start | None = None  # None: it ran before we did
 
 
 @dataclass(frozen=True, slots=True)

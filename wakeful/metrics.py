@@ -37,6 +37,20 @@ class Histogram:
         self.sum += seconds
 
 
+class Total:
+    """A number of durations, and their sum in seconds."""
+
+    __slots__ = ("count", "sum")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.sum += seconds
+
+
 class Exposition:
     """Metric families in Prometheus' text format 0.0.4.
 
@@ -54,6 +68,10 @@ class Exposition:
 
     def histograms(self, name: str, text: str, samples: Iterable[tuple[Labels, Histogram]]) -> None:
         self._families.append(_histograms(name, text, samples))
+
+    def summaries(self, name: str, text: str, samples: Iterable[tuple[Labels, int, float]]) -> None:
+        """Of counts and sums alone, without quantiles."""
+        self._families.append(_summaries(name, text, samples))
 
     def pieces(self) -> Iterator[str]:
         """The whole text, in the order in which the families were given; once."""
@@ -86,6 +104,13 @@ def _histograms(name: str, text: str, samples: Iterable[tuple[Labels, Histogram]
         count += histogram.counts[-1]
         yield f'{name}_bucket{{{labels},le="+Inf"}} {count}\n'
         yield f"{name}_sum{{{labels}}} {_number(histogram.sum)}\n"
+        yield f"{name}_count{{{labels}}} {count}\n"
+
+
+def _summaries(name: str, text: str, samples: Iterable[tuple[Labels, int, float]]) -> Iterator[str]:
+    yield _head(name, "summary", text)
+    for labels, count, total in samples:
+        yield f"{name}_sum{{{labels}}} {_number(total)}\n"
         yield f"{name}_count{{{labels}}} {count}\n"
 
 

@@ -141,6 +141,7 @@ def test_settings_that_no_instance_is_made_from_are_named_once_and_change_no_dig
         "scale": Scale(window=30.0),
         "stop_grace": 1.0,
         "waiting_page": WaitingPage(enabled=True),
+        "cold_start_headers": False,
         "wake": Wake((WakeFilter(address=(ip_network("10.0.0.0/8"),)),)),
     }
     assert others.keys() == LIVE

@@ -206,6 +206,7 @@ SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
         "waiting-page: {title: 'A & B', refresh: 5s}",
         {"waiting_page": WaitingPage(enabled=True, title="A & B", refresh=5.0)},
     ),
+    ("cold-start-headers: false", {"cold_start_headers": False}),
     ("wake:", {"wake": Wake()}),
     ("wake: {ignore: []}", {"wake": Wake()}),
     (

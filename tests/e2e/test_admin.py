@@ -27,6 +27,8 @@ CONTRACT = {
     "wakeful_build_info",
     "wakeful_cold_start_duration_seconds_count",
     "wakeful_cold_starts_total",
+    "wakeful_instance_start_phase_seconds_count",
+    "wakeful_instance_start_phase_seconds_sum",
     "wakeful_instances",
     "wakeful_requests_rejected_total",
     "process_resident_memory_bytes",
@@ -61,6 +63,13 @@ def test_the_admin_listener_has_the_metrics_that_the_contract_names(
     assert wakeful.metric("wakeful_requests_rejected_total", reason="no_route") == 1
     assert wakeful.metric("wakeful_cold_start_duration_seconds_count", "hello") == 1
     assert wakeful.metric("wakeful_instance_starts_waiting") == 0
+    phases = metrics["wakeful_instance_start_phase_seconds_count"]
+    assert [(labels["phase"], count) for labels, count in phases] == [
+        ("queued", 1),
+        ("start", 1),
+        ("listening", 1),
+        ("first_byte", 1),
+    ]
 
 
 def test_each_rejection_is_counted_by_its_reason(processes: Platform, launch: Launch) -> None:

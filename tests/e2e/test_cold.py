@@ -48,6 +48,44 @@ def test_cold_requests_one_after_another_are_all_answered(
     assert wakeful.metric("wakeful_instance_crashes_total") == 0
 
 
+def test_the_answer_that_waited_says_what_it_waited_for_and_no_other_does(
+    platform: Platform, launch: Launch
+) -> None:
+    silent = platform.service(cold_start_headers=False)
+    services = {"hello": platform.service(), "silent": silent}
+    wakeful = launch(services, runtime=platform.runtime)
+    cold, warm, quiet = wakeful.get("hello"), wakeful.get("hello"), wakeful.get("silent")
+    assert [answer.status for answer in (cold, warm, quiet)] == [200] * 3
+    for answer in (warm, quiet):
+        assert "x-wakeful-cold-start" not in answer.headers
+        assert "server-timing" not in answer.headers
+
+    assert cold.headers["x-wakeful-cold-start"] == "1"
+    # W3C Server Timing §3: a list of names, each with its duration in milliseconds
+    timing = dict(one.split(";dur=") for one in cold.headers["server-timing"].split(", "))
+    took = {name: float(ms) for name, ms in timing.items()}
+    took.pop("pull", None)  # not to be seen where it was settled before which image it is
+    create = ["create"] if platform.image else []
+    assert list(took) == ["queued", *create, "start", "listening", "first_byte", "total"]
+    total = took.pop("total")
+    assert took["listening"] > 0  # a Python has to come up for that
+    # The request asked for the instance, so all of them lie within its wait.
+    assert sum(took.values()) <= total + 0.1 * len(took)
+    assert total <= cold.seconds * 1000 + 0.1
+
+    for service in services:
+        for phase, ms in took.items():
+            name = "wakeful_instance_start_phase_seconds"
+            assert wakeful.metric(f"{name}_count", service, phase=phase) == 1
+            if service == "hello":
+                seconds = wakeful.metric(f"{name}_sum", service, phase=phase)
+                assert seconds == pytest.approx(ms / 1000, abs=0.0001)
+    line = next(
+        line for line in wakeful.log_text().splitlines() if "hello" in line and "is ready" in line
+    )
+    assert all(f"{phase} " in line for phase in list(took)[:-1])
+
+
 def test_a_request_that_comes_just_when_its_service_falls_asleep_is_answered(
     processes: Platform, launch: Launch
 ) -> None:

@@ -376,7 +376,7 @@ def test_an_extra_network_is_joined_before_the_program_runs_and_is_not_the_way_i
         hello = revision(app_image, program, Container(networks=(network,)))
         async with opened(owner) as (driver, _):
             instance = new_id()
-            address = await driver.start(hello, instance)
+            address = (await driver.start(hello, instance)).address
             networks = engine.inspect_container(instance)["NetworkSettings"]["Networks"]
             assert sorted(networks) == sorted(["bridge", network])
             assert networks[network]["Gateway"] == subnet["Gateway"]

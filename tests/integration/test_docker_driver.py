@@ -34,7 +34,7 @@ def test_a_started_instance_serves_at_its_address_with_the_container_contract(
         async with opened(owner) as (driver, _):
             instance = new_id()
             hello = revision(app_image, "polite", port=9000, env=(("TARGET", "World"),))
-            address = await driver.start(hello, instance)
+            address = (await driver.start(hello, instance)).address
             await ready(address, Readiness(path="/healthz"))
             answer = await asyncio.to_thread(get, address, "/who")
             assert address.port == 9000
@@ -48,7 +48,7 @@ def test_a_started_instance_serves_at_its_address_with_the_container_contract(
 def test_the_images_own_command_runs_when_the_service_has_none(app_image: str, owner: str) -> None:
     async def story() -> None:
         async with opened(owner) as (driver, _):
-            address = await driver.start(revision(app_image), new_id())
+            address = (await driver.start(revision(app_image), new_id())).address
             await ready(address, Readiness())
 
     asyncio.run(story())
@@ -230,7 +230,7 @@ def test_stop_asks_first_and_removes_everything(
     async def story() -> None:
         async with opened(owner) as (driver, exits):
             instance = new_id()
-            address = await driver.start(revision(app_image, "polite"), instance)
+            address = (await driver.start(revision(app_image, "polite"), instance)).address
             await ready(address, Readiness())
             await driver.stop(instance, 60)
             assert exits.seen == [Exit(instance, "exit code 0")]
@@ -245,7 +245,7 @@ def test_stop_kills_what_ignores_being_asked(engine: APIClient, app_image: str, 
     async def story() -> None:
         async with opened(owner) as (driver, exits):
             instance = new_id()
-            address = await driver.start(revision(app_image, "stubborn"), instance)
+            address = (await driver.start(revision(app_image, "stubborn"), instance)).address
             await ready(address, Readiness())
             await driver.stop(instance, 0.2)
             assert exits.seen == [Exit(instance, "killed by signal 9")]
@@ -262,7 +262,7 @@ def test_a_second_stop_waits_with_the_first_and_does_not_ask_again(
     async def story() -> None:
         async with opened(owner) as (driver, exits):
             instance = new_id()
-            address = await driver.start(revision(app_image, "counting"), instance)
+            address = (await driver.start(revision(app_image, "counting"), instance)).address
             await ready(address, Readiness())
             first = asyncio.create_task(driver.stop(instance, 600))
             while "asked" not in await driver.tail(instance, 10):  # noqa: ASYNC110
@@ -285,12 +285,13 @@ def test_waiting_for_many_to_end_leaves_room_to_start_another(app_image: str, ow
         async with opened(owner) as (driver, exits):
             stubborn = revision(app_image, "stubborn")
             ids = [new_id() for _ in range(9)]
-            for address in await asyncio.gather(*(driver.start(stubborn, i) for i in ids)):
-                await ready(address, Readiness())
+            for one in await asyncio.gather(*(driver.start(stubborn, i) for i in ids)):
+                await ready(one.address, Readiness())
             stops = [asyncio.create_task(driver.stop(i, 600)) for i in ids]
             await asyncio.sleep(0)
             another = new_id()
-            await ready(await driver.start(revision(app_image, "polite"), another), Readiness())
+            started = await driver.start(revision(app_image, "polite"), another)
+            await ready(started.address, Readiness())
             assert exits.seen == []
             for stop in stops:
                 stop.cancel()
@@ -343,7 +344,7 @@ def test_instances_survive_the_driver_and_are_adopted_by_the_next_one_of_their_o
     async def story() -> None:
         instance = new_id()
         async with opened(owner) as (first, unheard):
-            address = await first.start(revision(app_image, "polite"), instance)
+            address = (await first.start(revision(app_image, "polite"), instance)).address
             await ready(address, Readiness())
         async with opened(f"{owner}-another") as (stranger, _):
             assert await stranger.instances() == []
@@ -365,7 +366,7 @@ def test_an_instance_that_was_never_adopted_can_be_stopped_politely(
     async def story() -> None:
         instance = new_id()
         async with opened(owner) as (first, _):
-            address = await first.start(revision(app_image, "polite"), instance)
+            address = (await first.start(revision(app_image, "polite"), instance)).address
             await ready(address, Readiness())
         async with opened(owner) as (second, _):
             await second.stop(instance, 60)

@@ -22,7 +22,7 @@ from wakeful.config.model import Queue, Revision, Template
 from wakeful.events import Backends, Outage
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.fleet import Fleet
-from wakeful.runtime.instance import Address, Found, InstanceId, State
+from wakeful.runtime.instance import Address, Found, InstanceId, Launched, State
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.turns import Turns
@@ -165,7 +165,7 @@ async def test_waiting_for_a_turn_does_not_count_against_the_start() -> None:
 @simulated
 async def test_a_found_instance_is_adopted_when_its_probe_passes() -> None:
     async with stage() as it:
-        address = await it.driver.start(it.fleet.revision, InstanceId("old"))
+        address = (await it.driver.start(it.fleet.revision, InstanceId("old"))).address
         it.fleet.adopt(Found(InstanceId("old"), "hello", "hello-00001", address))
         assert it.fleet.starting == ("old",)
 
@@ -178,7 +178,7 @@ async def test_a_found_instance_is_adopted_when_its_probe_passes() -> None:
 @simulated
 async def test_an_instance_that_runs_already_is_adopted_without_a_turn_to_start() -> None:
     async with stage(Script(start=40), turns=Turns(1)) as it:
-        address = await it.driver.start(it.fleet.revision, InstanceId("old"))
+        address = (await it.driver.start(it.fleet.revision, InstanceId("old"))).address
         it.fleet.start(1)
         await until(41)
         it.fleet.adopt(Found(InstanceId("old"), "hello", "hello-00001", address))
@@ -195,6 +195,70 @@ async def test_a_found_instance_that_does_not_listen_is_stopped_at_the_deadline(
 
         assert it.stops == [(60, "old")]
         assert it.fleet.gone
+
+
+# What a start consists of
+
+
+def phases_of(backends: Backends) -> list[tuple[str, float]]:
+    (endpoint,) = backends.endpoints
+    assert endpoint.start is not None
+    return [(phase, round(seconds, 6)) for phase, seconds in endpoint.start.phases]
+
+
+@simulated
+async def test_an_instance_is_published_with_what_its_start_consisted_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    turns = Turns(1)
+    async with stage(turns=turns) as other, stage(turns=turns) as it:
+        seen: list[Backends] = []
+        it.on_publish = seen.append
+        other.fleet.start(1)
+        await until(0.05)
+        it.fleet.start(1)
+        await until(1)
+
+        assert phases_of(seen[0]) == [("queued", 0.2), ("start", 0.25), ("listening", 0.1)]
+        (endpoint,) = seen[0].endpoints
+        assert endpoint.start is not None
+        assert round(endpoint.start.ready_at, 6) == 0.6
+        ready = "hello-00001: instance i1 is ready after 0.550 s"
+        assert f"{ready} (queued 0.200, start 0.250, listening 0.100)" in caplog.text
+
+
+@simulated
+async def test_the_phases_of_all_starts_are_added_up_but_not_of_those_that_failed() -> None:
+    async with stage(Script(start=0.5, listen=0.25)) as it:
+        it.driver.upcoming += [
+            Script(start=4, lifetime=0),
+            Script(start=4, failure=DriverError("no")),
+        ]
+        it.fleet.start(2)
+        await until(10)
+        assert it.fleet.start_phases == {}
+
+        it.fleet.start(2)
+        await until(20)
+        totals = {phase: (of.count, of.sum) for phase, of in it.fleet.start_phases.items()}
+        assert totals == {"queued": (2, 0), "start": (2, 1), "listening": (2, 0.5)}
+
+
+@simulated
+async def test_an_adopted_instance_was_not_started(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with stage(Script(start=0, listen=2)) as it:
+        address = (await it.driver.start(it.fleet.revision, InstanceId("old"))).address
+        seen: list[Backends] = []
+        it.on_publish = seen.append
+        it.fleet.adopt(Found(InstanceId("old"), "hello", "hello-00001", address))
+        await until(5)
+
+        assert [one.start for one in seen[0].endpoints] == [None]
+        assert it.fleet.start_phases == {}
+        (line,) = [r.getMessage() for r in caplog.records if "is ready" in r.getMessage()]
+        assert line == "hello-00001: instance old is ready after 2.000 s"
 
 
 # Going
@@ -489,7 +553,7 @@ async def test_a_bug_in_a_driver_fails_the_start_and_nothing_else(
 ) -> None:
     async with stage() as it:
 
-        async def breaks(revision: Revision, instance: InstanceId) -> Address:
+        async def breaks(revision: Revision, instance: InstanceId) -> Launched:
             raise ZeroDivisionError
 
         it.driver.start = breaks  # type: ignore[method-assign]

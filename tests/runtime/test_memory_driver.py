@@ -28,7 +28,7 @@ async def opened(*scripts: Script) -> tuple[MemoryDriver, list[Exit]]:
 def test_a_start_takes_as_long_as_its_script_says_and_then_it_listens() -> None:
     async def story() -> None:
         driver, _ = await opened(Script(start=2, listen=3))
-        address = await driver.start(HELLO, A)
+        address = (await driver.start(HELLO, A)).address
         assert now() == pytest.approx(2)
         await driver.probe(address, Readiness()).passed()
         assert now() == pytest.approx(5)
@@ -63,7 +63,7 @@ def test_a_failing_start_leaves_nothing() -> None:
 def test_an_instance_that_never_listens_never_passes() -> None:
     async def story() -> None:
         driver, _ = await opened(Script(listen=None))
-        address = await driver.start(HELLO, A)
+        address = (await driver.start(HELLO, A)).address
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(100_000):
                 await driver.probe(address, Readiness()).passed()
@@ -74,7 +74,7 @@ def test_an_instance_that_never_listens_never_passes() -> None:
 def test_an_instance_ends_by_itself_when_its_lifetime_is_over() -> None:
     async def story() -> None:
         driver, exits = await opened(Script(start=1, lifetime=5, ending="out of memory"))
-        address = await driver.start(HELLO, A)
+        address = (await driver.start(HELLO, A)).address
         await asyncio.sleep(4.9)
         assert len(await driver.instances()) == 1
         await asyncio.sleep(0.2)
@@ -147,7 +147,7 @@ def test_a_cancelled_start_leaves_nothing() -> None:
 def test_instances_survive_a_close_and_are_found_again() -> None:
     async def story() -> None:
         driver, exits = await opened()
-        address = await driver.start(HELLO, A)
+        address = (await driver.start(HELLO, A)).address
         await driver.close()
         again: list[Exit] = []
         await driver.open(again.append)

@@ -155,9 +155,10 @@ def test_an_instance_listens_on_its_own_port_and_runs_in_the_directory(
     async def story() -> None:
         async with here.opened() as (driver, _):
             one, two = new_id(), new_id()
-            addresses = await asyncio.gather(
+            launched = await asyncio.gather(
                 driver.start(python(POLITE), one), driver.start(python(POLITE), two)
             )
+            addresses = [it.address for it in launched]
             assert addresses[0].port != addresses[1].port
             for address in addresses:
                 await asyncio.wait_for(ready(address, Readiness()), 20)
@@ -178,9 +179,11 @@ def test_the_environment_is_ours_plus_the_services_less_what_is_private(
     async def story() -> None:
         async with here.opened() as (driver, exits):
             instance = new_id()
-            address = await driver.start(
-                python(program, env=(("TARGET", "World"), ("PORT", "1"))), instance
-            )
+            address = (
+                await driver.start(
+                    python(program, env=(("TARGET", "World"), ("PORT", "1"))), instance
+                )
+            ).address
             await exits.of(instance)
             env = json.loads((await driver.tail(instance, 1))[0])
             assert env["PORT"] == str(address.port)
@@ -196,9 +199,9 @@ def test_the_port_is_filled_in_in_the_command(here: Here) -> None:
     async def story() -> None:
         async with here.opened() as (driver, exits):
             instance = new_id()
-            address = await driver.start(
-                python("import sys; print(sys.argv[1])", "p=$PORT"), instance
-            )
+            address = (
+                await driver.start(python("import sys; print(sys.argv[1])", "p=$PORT"), instance)
+            ).address
             await exits.of(instance)
             assert await driver.tail(instance, 1) == [f"p={address.port}"]
 
@@ -300,7 +303,7 @@ def test_stop_asks_first(here: Here, run: Any) -> None:
     async def story() -> None:
         async with here.opened() as (driver, exits):
             instance = new_id()
-            address = await driver.start(python(POLITE), instance)
+            address = (await driver.start(python(POLITE), instance)).address
             await asyncio.wait_for(ready(address, Readiness()), 20)
             await asyncio.gather(*(driver.stop(instance, 600) for _ in range(3)))
             assert exits.seen == [Exit(instance, "exit code 0")]
@@ -345,7 +348,7 @@ def test_stop_kills_what_ignores_being_asked(here: Here, run: Any) -> None:
     async def story() -> None:
         async with here.opened() as (driver, exits):
             instance = new_id()
-            address = await driver.start(python(STUBBORN), instance)
+            address = (await driver.start(python(STUBBORN), instance)).address
             await asyncio.wait_for(ready(address, Readiness()), 20)
             await driver.stop(instance, 0.05)
             assert exits.seen == [Exit(instance, "killed by signal 9")]
@@ -370,7 +373,7 @@ def test_stop_kills_the_whole_group_after_its_grace(here: Here) -> None:
     async def story() -> None:
         async with here.opened() as (driver, exits):
             instance = new_id()
-            address = await driver.start(python(FAMILY % "time.sleep(600)"), instance)
+            address = (await driver.start(python(FAMILY % "time.sleep(600)"), instance)).address
             await asyncio.wait_for(ready(address, Readiness()), 20)
             child = int((here.folder / "child").read_text())
             await driver.stop(instance, 0.05)
@@ -386,7 +389,7 @@ def test_instances_survive_the_driver_and_are_adopted_by_the_next_one_of_their_o
     async def story() -> None:
         instance = new_id()
         async with here.opened() as (first, unheard):
-            address = await first.start(python(POLITE), instance)
+            address = (await first.start(python(POLITE), instance)).address
         async with here.opened("another") as (stranger, _):
             assert await stranger.instances() == []
         async with here.opened() as (second, exits):
@@ -413,7 +416,7 @@ async def main():
     driver = ProcessDriver("me", Path(sys.argv[1]), Path(sys.argv[2]))
     await driver.open(print)
     template = Template(command=(sys.executable, "-c", sys.argv[3]))
-    address = await driver.start(Revision("hello", 2, template), "hello-00002-kept")
+    address = (await driver.start(Revision("hello", 2, template), "hello-00002-kept")).address
     print(address.port, flush=True)
     os._exit(0)
 
@@ -453,7 +456,7 @@ def test_being_killed_between_the_start_and_its_record_loses_nothing(here: Here)
     async def story() -> None:
         instance = new_id()
         async with here.opened() as (first, _):
-            address = await first.start(python(POLITE), instance)
+            address = (await first.start(python(POLITE), instance)).address
             await asyncio.wait_for(ready(address, Readiness()), 20)
         pid = pid_of(here.state, instance)
         Records(here.state / "instances", "me").write(

@@ -176,7 +176,7 @@ async def after_a_restart(
         it.driver.upcoming.extend([Script(start=0, listen=listen)] * left)
         for number in range(left):
             name = InstanceId(f"left-{number}")
-            address = await it.driver.start(revision, name)
+            address = (await it.driver.start(revision, name)).address
             assert it.scaler.adopt(Found(name, "hello", NAME, address))
         if recall:
             known = {name: Remembered.from_json(was) for name, was in json.loads(text).items()}

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY, generate_latest
 from wakeful import __version__
 from wakeful.config.model import Metric
 from wakeful.deploy import Standing
+from wakeful.events import StartPhase
 from wakeful.metrics import Exposition, Labels, label
 from wakeful.proxy.server import DataPlane
 from wakeful.proxy.throttler import Throttler
@@ -57,6 +58,7 @@ def render(
     _scale(page, statuses)
     _instances(page, statuses)
     _deployments(page, stands)
+    _phases(page, statuses, throttlers)
     page.family(
         "wakeful_config_reloads_total",
         "counter",
@@ -219,3 +221,24 @@ def _deployments(page: Exposition, standings: list[Standing]) -> None:
                 "1 for a latest revision that is not ready, so that another one serves.",
                 ((_of(one.service, one.latest_created), 1)
                  for one in standings if one.pending))  # fmt: skip
+
+
+def _phases(page: Exposition, statuses: list[RevisionStatus], throttlers: list[Throttler]) -> None:
+    def samples() -> Iterator[tuple[Labels, int, float]]:
+        for status in statuses:
+            for phase, count, seconds in status.start_phases:
+                yield _of(status.service, status.revision, phase=phase), count, seconds
+        for one in throttlers:
+            first = one.counters.first_bytes
+            if first.count:
+                yield (
+                    _of(one.service, one.name, phase=StartPhase.FIRST_BYTE),
+                    first.count,
+                    first.sum,
+                )
+
+    page.summaries(
+        "wakeful_instance_start_phase_seconds",
+        "What starts of instances consist of: the number and the sum of each phase.",
+        samples(),
+    )
