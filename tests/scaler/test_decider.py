@@ -68,6 +68,9 @@ def test_same_inputs_same_answers_and_never_a_negative_number(
 def test_nothing_shrinks_while_panicking(
     policy: Policy, script: list[tuple[Averages | None, int, float]], ready: int
 ) -> None:
+    # Without a delay: what it held back from before the panic is let go when
+    # it ends, also in the middle of a panic (as in Knative).
+    policy = replace(policy, down_delay=0.0)
     now, state, before = 0.0, initial_state(ready, 0.0, policy.down_delay), 0
     for seen, count, pause in script:
         now += pause
@@ -77,6 +80,21 @@ def test_nothing_shrinks_while_panicking(
         if decision.panicking:
             assert decision.desired >= before
         before = decision.desired if decision.panicking else 0
+
+
+@given(policies, steps, st.integers(0, 20))
+def test_a_delay_never_takes_away_from_what_a_panic_holds(
+    policy: Policy, script: list[tuple[Averages | None, int, float]], ready: int
+) -> None:
+    now, state, peak = 0.0, initial_state(ready, 0.0, policy.down_delay), 0
+    for seen, count, pause in script:
+        now += pause
+        decision, state = decide(policy, seen, count, state, now)
+        if decision is None:
+            continue
+        if decision.panicking:
+            assert decision.desired >= state.panic_peak >= peak
+        peak = state.panic_peak if decision.panicking else 0
 
 
 @given(policies, averages, st.integers(0, 50))
