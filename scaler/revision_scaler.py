@@ -180,6 +180,8 @@ class RevisionScaler:
             template, reachable = self.revision.template, not self.retired
             self._attention.policy = Policy.of(template, reachable)
             self._attention.bounds = Bounds.of(template, reachable)
+            if template.max_instances:  # what exits before the next decision is not replaced
+                self.desired = min(self.desired, template.max_instances)
 
     def adopt(self, found: Found, now: float) -> None:
         it = self._wake(now)
@@ -290,6 +292,7 @@ class RevisionScaler:
         # With all the burst capacity there is Knative scrapes nothing, so silence is no load.
         if it.policy.target_burst_capacity == -1 or not it.stable.empty(second):
             seen = Averages(it.stable.average(second), it.panic.average(second))
+        panicked = it.state.panicking
         decision, it.state = decide(it.policy, seen, ready, it.state, now)
         if seen is not None and decision is not None:
             it.seen, it.decision = seen, decision
@@ -303,6 +306,8 @@ class RevisionScaler:
         )
         self._initial_reached |= it.phase.initial_reached
         self._recall(it, now)
+        if panicked and it.state.panicking:
+            wanted = max(wanted, self.desired)  # also what the event rule had asked for
         self.desired = self._settled(it, wanted, now)
 
         if self._worth_trying(it):

@@ -73,7 +73,7 @@ class World:
     """An autoscaler, a scripted driver, and this proxy in front of them."""
 
     def __init__(self, script: Script, turns: Turns | None = None) -> None:
-        self.driver = MemoryDriver(script)
+        self.driver = self.new_driver(script)
         self.doors: dict[str, Door] = {}
         self.published: list[tuple[float, str, Backends]] = []
         self.breaches: list[str] = []
@@ -89,6 +89,9 @@ class World:
             new_id=lambda revision: InstanceId(f"{revision.service}-{next(numbers)}"),
             turns=turns,
         )
+
+    def new_driver(self, script: Script) -> MemoryDriver:
+        return MemoryDriver(script)
 
     def exited(self, exit: Exit) -> None:
         if exit.instance not in {stop.instance for stop in self.driver.stops}:
