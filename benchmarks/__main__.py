@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from benchmarks import coldstart, proxy, scale
+from benchmarks import coldstart, freeze, proxy, scale
 from benchmarks.children import CannotMeasure
 
 
@@ -32,6 +32,7 @@ def replay(context: click.Context, arguments: Sequence[str]) -> None:
 
 main.add_command(proxy.command)
 main.add_command(coldstart.command)
+main.add_command(freeze.command)
 main.add_command(scale.command)
 
 

@@ -125,12 +125,14 @@ def measure(starts: Starts, samples: int) -> Report:
     host = machine.describe()
     bare: list[Sample] = []
     ours: list[Sample] = []
-    service = {**starts.template, "scale": {"window": _WINDOW}}
+    # With no spares: what wakes must be started.
+    idle = {"stop-after": "0s"}
+    service = {**starts.template, "scale": {"window": _WINDOW}, "idle": idle}
     with tempfile.TemporaryDirectory(prefix="wakeful-bench-") as name:
         folder, port = Path(name), free_port()
         run = run_wakeful(sys.executable, folder, port, {starts.service: service}, starts.name)
         with started(run, folder, name="wakeful") as child:
-            _wait_until_ready(child, port)
+            wait_until_ready(child, port)
             try:
                 # The first of each is not counted: it fills caches for all the others.
                 for _ in range(samples + 1):
@@ -142,7 +144,7 @@ def measure(starts: Starts, samples: int) -> Report:
             return Report(host, starts.name, starts.describe(), bare[1:], ours[1:])
 
 
-def _wait_until_ready(child: Child, port: int) -> None:
+def wait_until_ready(child: Child, port: int) -> None:
     """Until it answers anything at all: the services sleep, and are to stay asleep."""
     deadline = time.monotonic() + _READY_TIMEOUT
     while time.monotonic() < deadline and child.alive:

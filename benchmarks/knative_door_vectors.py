@@ -162,6 +162,8 @@ def _constructor(given: Vector, expect: Vector) -> Iterator[str]:
 class _Nobody:
     def demand(self, revision: str, load: Load) -> None: ...
     def drained(self, revision: str, instance: str) -> None: ...
+    def rest(self, revision: str, instance: str, since: float) -> None: ...
+    def rouse(self, revision: str, instance: str) -> None: ...
 
 
 def _capacity(given: Vector, expect: Vector) -> Iterator[str]:
@@ -182,6 +184,7 @@ def _capacity(given: Vector, expect: Vector) -> Iterator[str]:
             randrange=lambda n: 0,
             call_later=lambda delay, call: None,
             clock=lambda: 0.0,
+            watch=lambda: None,
         )
         count = given["trackers"] or given["backends"]
         throttler.publish(Backends(tuple(Endpoint(f"i{n}", "127.0.0.1", 1) for n in range(count))))

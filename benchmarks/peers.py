@@ -74,8 +74,12 @@ def run_wakeful(
     services: Mapping[str, object],
     runtime: str,
     access_log: Mapping[str, object] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> list[str]:
-    """The command that runs wakeful with some services; writes its configuration."""
+    """The command that runs wakeful with some services; writes its configuration.
+
+    ``more`` are other keys of the top of the file.
+    """
     config = {
         "listen": f"127.0.0.1:{port}",
         "admin": f"127.0.0.1:{free_port()}",
@@ -84,6 +88,7 @@ def run_wakeful(
         "state-dir": str(folder / "state"),
         "access-log": access_log or {"format": "off"},
         "services": services,
+        **(more or {}),
     }
     file = folder / "wakeful.yaml"
     file.write_text(json.dumps(config, indent=1))  # JSON is YAML

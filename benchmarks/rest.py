@@ -73,7 +73,7 @@ def _definition(services: int, port: int, admin: int) -> str:
             f'admin: "127.0.0.1:{admin}"',
             "runtime: process",
             "state-dir: state",
-            "defaults: {scale: {window: 6s}}",
+            "defaults: {scale: {window: 6s}, idle: {stop-after: 0s}}",
             "services:",
             *(f"  s{number}: {{command: {command}}}" for number in range(services)),
         )

@@ -204,6 +204,12 @@ class _House:
     def drained(self, revision: str, instance: str) -> None:
         self.scaler.drained(revision, instance)
 
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        self.scaler.rest(revision, instance, since)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        self.scaler.rouse(revision, instance)
+
     # What is measured
 
     def pulse(self) -> tuple[bool, float]:

@@ -28,6 +28,7 @@ LIVE = frozenset(
         "max_request_body",
         "queue",
         "scale",
+        "idle",
         "stop_grace",
         "cold_start_headers",
         "wake",
@@ -36,7 +37,15 @@ LIVE = frozenset(
 )
 
 # What is opened once, at the start. The keys of the file, as in Config.
-FIXED_KEYS = ("listen", "admin", "runtime", "state-dir", "access-log", "simultaneous-starts")
+FIXED_KEYS = (
+    "listen",
+    "admin",
+    "runtime",
+    "freezer",
+    "state-dir",
+    "access-log",
+    "simultaneous-starts",
+)
 
 
 @dataclass(frozen=True, slots=True)

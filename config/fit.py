@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from wakeful.config.model import Config, Container, RuntimeKind, Template
+from wakeful.config.model import Config, Container, FreezerKind, RuntimeKind, Template
 from wakeful.config.nodes import child
 
 _ONLY_CONTAINERS = "runtime process has no {}, which only containers have; leave it out"
@@ -22,6 +22,9 @@ def misfits(config: Config, runtime: RuntimeKind) -> list[tuple[str, str]]:
     """
     assert runtime is not RuntimeKind.AUTO
     found: list[tuple[str, str]] = []
+    if runtime is RuntimeKind.PROCESS and config.freezer is not FreezerKind.AUTO:
+        message = "runtime process freezes with signals, and has no choice; leave it out"
+        found.append(("freezer", message))
     for name, service in config.services.items():
         template = service.template  # of upstreams it has none of what is asked for below
         ask = _docker(template) if runtime is RuntimeKind.DOCKER else _process(template)

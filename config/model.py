@@ -26,6 +26,14 @@ class RuntimeKind(StrEnum):
     PROCESS = "process"
 
 
+class FreezerKind(StrEnum):
+    """How containers are frozen."""
+
+    AUTO = "auto"  # direct where that is possible, else engine
+    DIRECT = "direct"  # by writing to their cgroups
+    ENGINE = "engine"  # by docker pause
+
+
 class Metric(StrEnum):
     """What the autoscaler holds against the target."""
 
@@ -67,6 +75,17 @@ class HostPort:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryBudget:
+    """An amount of memory, or a share of what the machine has."""
+
+    bytes: int | None = None  # None: the share says it
+    share: float = 0.25
+
+    def of(self, machine: int) -> int:
+        return int(self.share * machine) if self.bytes is None else self.bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """Requests of one revision that wait for an instance."""
 
@@ -92,6 +111,14 @@ class Scale:
     max_up_rate: float = 1000.0
     max_down_rate: float = 2.0
     target_burst_capacity: float = 211.0  # -1: as much as there is
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """How an instance that nobody asks for steps down."""
+
+    freeze_after: float | None = 10.0  # without a request; 0 = between any two, None = never
+    stop_after: float = 900.0  # is how long one that is not wanted stays, frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +234,7 @@ class Template:
     queue: Queue = field(default_factory=Queue)
     scale: Scale = field(default_factory=Scale)
     readiness: Readiness = field(default_factory=Readiness)
+    idle: Idle = field(default_factory=Idle)
     cpu: float | None = None  # cores
     memory: int | None = None  # bytes
     stop_grace: float = 10.0
@@ -266,6 +294,8 @@ class Config:
     admin: HostPort = HostPort("127.0.0.1", 9900)
     domain: str = "localhost"
     runtime: RuntimeKind = RuntimeKind.AUTO
+    freezer: FreezerKind = FreezerKind.AUTO
+    frozen_memory: MemoryBudget = field(default_factory=MemoryBudget)  # of frozen spares
     state_dir: Path | None = None  # None: the XDG state directory, or /var/lib/wakeful for root
     access_log: AccessLog = field(default_factory=AccessLog)
     trusted_proxies: tuple[Network, ...] = ()  # whose word on who asked is taken

@@ -18,8 +18,10 @@ from wakeful.config import container, quantity, waking
 from wakeful.config.model import (
     AccessLogFormat,
     Aggregation,
+    FreezerKind,
     HostPort,
     Logging,
+    MemoryBudget,
     Metric,
     Pull,
     RuntimeKind,
@@ -134,6 +136,24 @@ def _file(text: str) -> str:
     return text
 
 
+def _freeze_after(text: str) -> float | None:
+    if text == "never":
+        return None
+    try:
+        return quantity.duration(text)
+    except ValueError as wrong:
+        raise ValueError(f"{wrong}; 'never' is possible as well") from None
+
+
+def _memory_budget(text: str) -> MemoryBudget:
+    if not text.endswith("%"):
+        return MemoryBudget(bytes=quantity.memory(text))
+    share = quantity.ratio(text)
+    if share > 1:
+        raise ValueError(f"must be 0% to 100%, or an amount such as 2Gi, not {text}")
+    return MemoryBudget(share=share)
+
+
 def _split(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
@@ -246,6 +266,10 @@ READINESS: Section = {
     "path": scalar(_probe_path),
     "timeout": _positive_seconds,
 }
+IDLE: Section = {
+    "freeze-after": scalar(_freeze_after),
+    "stop-after": within(_seconds, 0, math.inf, "0s or more"),
+}
 WAKE_FILTER: Section = {
     "path": one_or_more(scalar(waking.path_pattern), "paths"),
     "method": one_or_more(scalar(waking.method), "methods"),
@@ -317,6 +341,7 @@ SERVICE: Section = {
     "queue": section(QUEUE),
     "scale": section(SCALE),
     "readiness": section(READINESS),
+    "idle": section(IDLE),
     "cpu": within(quantity.cpu, 0.01, math.inf, "0.01 (10m) or more"),
     # Docker refuses a container with less.
     "memory": within(quantity.memory, 6 * 2**20, math.inf, "6Mi or more"),
@@ -342,6 +367,8 @@ TOP: Section = {
     "admin": scalar(quantity.host_port),
     "domain": scalar(_parent_domain),
     "runtime": choice(RuntimeKind),
+    "freezer": choice(FreezerKind),
+    "frozen-memory": scalar(_memory_budget),
     "state-dir": scalar(_file),
     "access-log": access_log,
     "trusted-proxies": sequence(scalar(quantity.network), "networks"),
@@ -356,6 +383,7 @@ _PLACES: dict[str, tuple[Section, str]] = {
     "scale": (SCALE, "'scale'"),
     "queue": (QUEUE, "'queue'"),
     "readiness": (READINESS, "'readiness'"),
+    "idle": (IDLE, "'idle'"),
     "wake": (WAKE, "'wake'"),
     "waiting-page": (WAITING_PAGE, "'waiting-page'"),
     "wake-filter": (WAKE_FILTER, "'wake.ignore'"),

@@ -112,6 +112,7 @@ class DataPlane:
         self._server: asyncio.Server | None = None
         self._awake: set[Throttler] = set()
         self._idling: set[Throttler] = set()  # may hold idle upstream connections
+        self._restless: set[Throttler] = set()  # have instances that may have to be frozen
         self._sweeping: asyncio.TimerHandle | None = None
         self._date = DateField()
 
@@ -192,6 +193,7 @@ class DataPlane:
             throttler.publish(Backends())
             self._awake.discard(throttler)
             self._idling.discard(throttler)
+            self._restless.discard(throttler)
 
     async def drain(self) -> None:
         """Accept nothing new and finish what is here; cancel it to stop waiting."""
@@ -279,6 +281,7 @@ class DataPlane:
                 randrange=self.randrange,
                 call_later=self._loop.call_later,
                 clock=self.clock,
+                watch=lambda: self._rests(revision.name),
             )
         return throttler
 
@@ -298,6 +301,12 @@ class DataPlane:
             self._idling.add(throttler)
             self._watch()
 
+    def _rests(self, revision: str) -> None:
+        throttler = self.throttlers.get(revision)
+        if throttler is not None:
+            self._restless.add(throttler)
+            self._watch()
+
     def _watch(self) -> None:
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
@@ -312,5 +321,6 @@ class DataPlane:
             joined.check(now)
         before = now - self.limits.pool_idle
         self._idling = {one for one in self._idling if one.close_idle(before)}
-        if self.connections or self.tunnels or self._idling:
+        self._restless = {one for one in self._restless if one.rest_idle(now)}
+        if self.connections or self.tunnels or self._idling or self._restless:
             self._watch()

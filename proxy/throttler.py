@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Final, Protocol
 
 from wakeful.config.model import Revision, Template
@@ -31,12 +32,14 @@ _KNOWN_METHODS: Final = frozenset(
 class Slot:
     """One instance as the proxy sees it: what is in it, and the connections to it."""
 
-    __slots__ = ("active", "endpoint", "note", "pool", "retired", "tried")
+    __slots__ = ("active", "endpoint", "frozen", "note", "pool", "retired", "tried", "used")
 
-    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
+    def __init__(self, endpoint: Endpoint, pool: Pool, now: float) -> None:
         self.endpoint = endpoint
         self.pool = pool
         self.active = 0
+        self.used = now  # when a request last ended in it; wake filters' do not count
+        self.frozen = False  # it may be, and has to be roused before it can answer
         self.retired = False  # out of balancing; finishes what it has
         self.note = ""  # what the access log says of it, once it was said
         self.tried = False  # has answered one that waited for it to start
@@ -64,6 +67,8 @@ class Signals(Protocol):
 
     def demand(self, revision: str, load: Load) -> None: ...
     def drained(self, revision: str, instance: str) -> None: ...
+    def rest(self, revision: str, instance: str, since: float) -> None: ...
+    def rouse(self, revision: str, instance: str) -> None: ...
 
 
 class Counters:
@@ -106,6 +111,11 @@ class Throttler:
     # usually known within this time, and then it is gone for good.
     SUSPECT_SECONDS = 0.25
 
+    # What has been kept longer than this when an instance was frozen is not used
+    # again: by the instance's clock its time is up, and it would be closed under
+    # the request. (Servers keep connections for 2 s, gunicorn's, and more.)
+    FRESH_SECONDS = 1.0
+
     def __init__(
         self,
         revision: Revision,
@@ -116,6 +126,7 @@ class Throttler:
         randrange: Callable[[int], int],
         call_later: Callable[[float, Callable[[], None]], object],
         clock: Callable[[], float],
+        watch: Callable[[], None],
     ) -> None:
         template = revision.template
         self.revision = revision
@@ -126,6 +137,7 @@ class Throttler:
         self.limit = template.concurrency or UNLIMITED
         self.slots: tuple[Slot, ...] = ()
         self.outage: Outage | None = None
+        self._spares = False  # there are instances that need only be thawed
         self.breaker: Breaker[Waiter] = Breaker(template.queue.limit)
         self.stats = RequestStats(now)
         self.counters = Counters()
@@ -142,6 +154,8 @@ class Throttler:
         self._new_pool = new_pool
         self._call_later = call_later
         self._clock = clock
+        self._watch = watch  # told when rest_idle has something to see to
+        self._freeze_after = _freeze_after(template)
 
     # Called by an exchange
 
@@ -186,14 +200,18 @@ class Throttler:
             self.ignored -= 1
         else:
             self.stats.leave(now)
+            slot.used = now
         slot.active -= 1
         if slot.retired or self._suspects or self._crowded:
             self.breaker.capacity = self._capacity()
         admitted = self.breaker.release()
         if admitted:
             self._admit(admitted)
-        if slot.retired:
-            self._report_drained(slot)
+        if not slot.active:
+            if slot.retired:
+                self._report_drained(slot)
+            elif not self._freeze_after:
+                self._rest(slot)
 
     def leave(self, waiter: Waiter, now: float) -> None:
         """A request stops waiting before its turn."""
@@ -209,6 +227,7 @@ class Throttler:
             return False
         self.suspect(slot)
         slot.active -= 1
+        slot.used = self._clock()
         self.breaker.release_to_front(waiter)
         self._admit(self.breaker.resize(self._capacity()))
         self._report_drained(slot)
@@ -239,14 +258,15 @@ class Throttler:
 
     def publish(self, backends: Backends) -> None:
         """Take over what may be used from now on; the rest finishes and is drained."""
-        self.outage = backends.outage
+        self.outage, self._spares = backends.outage, backends.spares
         gone = {slot.endpoint.instance: slot for slot in self.slots}
         gone |= {slot.endpoint.instance: slot for slot in self._suspects}
         slots: list[Slot] = []
         for endpoint in backends.endpoints:
             slot = gone.pop(endpoint.instance, None)
             if slot is None:
-                slots.append(Slot(endpoint, self._new_pool(endpoint)))
+                slots.append(Slot(endpoint, self._new_pool(endpoint), self._clock()))
+                self._watch_idle()
             elif slot not in self._suspects:
                 slots.append(slot)
         self.slots = tuple(slots)
@@ -273,6 +293,8 @@ class Throttler:
         if template.wake != before.wake:
             self.filters = _filters(template)
         self.breaker.max_waiting = template.queue.limit
+        self._freeze_after = _freeze_after(template)
+        self._watch_idle()
         if template.concurrency != before.concurrency:
             self.limit = template.concurrency or UNLIMITED
             self._policy = policy_for(template.concurrency, self._randrange)
@@ -295,12 +317,25 @@ class Throttler:
             left |= slot.pool.close_idle(before)
         return left
 
+    def rest_idle(self, now: float) -> bool:
+        """Let those be frozen that were empty for long enough; True while others may have to be."""
+        left = False
+        for slot in self.slots:
+            if slot.frozen:
+                continue
+            if slot.active or now - slot.used < self._freeze_after:
+                left = True
+            else:
+                self._rest(slot)
+        return left and self._freeze_after < inf
+
     # Private
 
     def _turn_back(self, head: RequestHead | None, now: float) -> None:
         """Nothing is ready. Raises Refused where it makes no sense to wait."""
         settings, outage = self.template.waiting_page, self.outage
-        shown = settings.enabled and head is not None and waiting_page.navigates(head)
+        waits = settings.enabled and not self._spares
+        shown = waits and head is not None and waiting_page.navigates(head)
         if outage is not None and now < outage.until:
             self.stats.leave(now)
             if shown:
@@ -318,6 +353,8 @@ class Throttler:
         if slot is None:
             raise AssertionError("the breaker admitted a request that no slot has room for")
         slot.active += 1
+        if slot.frozen:
+            self._rouse(slot)
         return slot
 
     def _admit(self, waiters: Sequence[Waiter]) -> None:
@@ -337,6 +374,21 @@ class Throttler:
             held += over
         return self.limit * len(self.slots) + held
 
+    def _rest(self, slot: Slot) -> None:
+        slot.frozen = True
+        self._signals.rest(self.name, slot.endpoint.instance, slot.used)
+
+    def _rouse(self, slot: Slot) -> None:
+        """Before anything of a request is written to it."""
+        slot.frozen = False
+        self._signals.rouse(self.name, slot.endpoint.instance)
+        slot.pool.close_idle(self._clock() - self.FRESH_SECONDS)
+        self._watch_idle()
+
+    def _watch_idle(self) -> None:
+        if self._freeze_after < inf:
+            self._watch()
+
     def _report_drained(self, slot: Slot) -> None:
         if slot.retired and slot.active == 0:
             del self._retired[slot.endpoint.instance]
@@ -346,6 +398,8 @@ class Throttler:
         if slot in self._suspects:
             self._suspects.discard(slot)
             self.slots = (*self.slots, slot)
+            self._crowded |= slot.active > self.limit  # which was lowered meanwhile
+            self._watch_idle()
             self._admit(self.breaker.resize(self._capacity()))
 
     def _turn_away(self, outage: Outage) -> None:
@@ -354,6 +408,12 @@ class Throttler:
         for waiter in self.breaker.turn_away():
             self.stats.leave(now)
             waiter.refused(answer)
+
+
+def _freeze_after(template: Template) -> float:
+    """Seconds; infinity for never."""
+    after = template.idle.freeze_after
+    return inf if after is None or template.upstreams else after
 
 
 def _filters(template: Template) -> WakeFilters | None:

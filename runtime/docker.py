@@ -19,11 +19,12 @@ from typing import Any, Concatenate
 
 from docker.api.client import APIClient
 
-from wakeful.config.model import Revision
+from wakeful.config.model import FreezerKind, Revision
 from wakeful.events import StartPhase
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient, P, T
 from wakeful.runtime.docker_events import DockerEvents
+from wakeful.runtime.docker_freezer import DockerFreezer
 from wakeful.runtime.docker_images import DockerImages, Pin
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
@@ -55,11 +56,17 @@ class DockerDriver:
     name = "docker"
 
     def __init__(
-        self, owner: str, state: Path | None = None, *, network: str | None = None
+        self,
+        owner: str,
+        state: Path | None = None,
+        *,
+        network: str | None = None,
+        freezer: FreezerKind = FreezerKind.AUTO,
     ) -> None:
         self._owner = owner
         self._state = state
         self._network = network
+        self._freezer = DockerFreezer(owner, freezer)
         self._client: DockerClient | None = None
         self._pulls: DockerPulls | None = None
         self._images: DockerImages | None = None
@@ -79,6 +86,7 @@ class DockerDriver:
         connected = asyncio.Event()
         try:
             await client.connect()
+            await self._freezer.open()
             if self._network is None:
                 self._network = await client.call(containers.own_network)
             self._events = DockerEvents(
@@ -119,9 +127,11 @@ class DockerDriver:
             self._starting.discard(instance)
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
+        self._freezer.thaw(instance)  # what is frozen sees no signal
         discard = self._discards.get(instance)
         if discard is not None:
             await asyncio.wait([discard])
+        await self._freezer.settled(instance)
         stopping = self._stopping.setdefault(instance, _Stopping())
         stopping.callers += 1
         try:
@@ -140,10 +150,24 @@ class DockerDriver:
                         await stopping.ended.wait()
                 self._ended(instance, "killed by signal 9")
             stopping.ended.set()
+            self._freezer.forget(instance)
         finally:
             stopping.callers -= 1
             if stopping.callers == 0:
                 self._stopping.pop(instance, None)
+
+    @property
+    def freezer(self) -> str:
+        return self._freezer.name
+
+    def freeze(self, instance: InstanceId, failed: Callable[[InstanceId], None]) -> None:
+        self._freezer.freeze(instance, failed)
+
+    def thaw(self, instance: InstanceId) -> None:
+        self._freezer.thaw(instance)
+
+    async def memory(self, instance: InstanceId) -> int:
+        return await self._freezer.memory(instance)
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         return await self._call(containers.tail, self._owner, instance, lines)
@@ -152,6 +176,7 @@ class DockerDriver:
         found = await self._call(containers.running, self._owner)
         unknown = {f.instance for f in found} - self._alive - set(self._discards)
         if unknown:
+            await asyncio.gather(*(self._call(containers.thaw, self._owner, i) for i in unknown))
             self._alive |= unknown
             await self._reconcile()  # one may have ended before it was known
         return [f for f in found if f.instance in self._alive]
@@ -167,6 +192,7 @@ class DockerDriver:
         while self._discards:
             await asyncio.wait(self._discards.values())
         self._alive.clear()
+        await self._freezer.close()
         if self._pulls is not None:
             self._pulls.close()
         if self._events is not None:
@@ -236,6 +262,7 @@ class DockerDriver:
             self._stopping[instance].ended.set()
         if instance in self._alive:
             self._alive.discard(instance)
+            self._freezer.forget(instance)
             self._exited(Exit(instance, detail))
 
     def _connected(self, connected: asyncio.Event) -> None:

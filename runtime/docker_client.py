@@ -34,9 +34,9 @@ _THREADS = 8
 class DockerClient:
     """The engine that DOCKER_HOST and its kin name."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = _THREADS) -> None:
         self._version = "auto"
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="wakeful-docker")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="wakeful-docker")
         self._local = threading.local()
         self._clients: list[APIClient] = []
 

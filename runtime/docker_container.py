@@ -14,7 +14,8 @@ import stat
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from docker.errors import APIError, NotFound
 
 from wakeful.config.model import Revision
 from wakeful.events import StartPhase
+from wakeful.runtime.cgroup import Cgroup
 from wakeful.runtime.docker_events import exit_detail
 from wakeful.runtime.docker_images import Pin
 from wakeful.runtime.docker_spec import (
@@ -36,6 +38,7 @@ from wakeful.runtime.docker_spec import (
     readable,
 )
 from wakeful.runtime.driver import DriverError
+from wakeful.runtime.freezer import CgroupFreezer, cgroup_of
 from wakeful.runtime.instance import Address, Found, InstanceId, Launched
 
 log = logging.getLogger(__name__)
@@ -129,18 +132,80 @@ def _create(
     return container
 
 
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    id: str
+    cgroup: Cgroup | None  # None: not to be reached from here
+
+
+def whereabouts(client: APIClient, owner: str, instance: InstanceId) -> Whereabouts:
+    container = _find(client, owner, instance)
+    if container is None:
+        raise DriverError(f"container {instance} is not there any more")
+    id: str = container["Id"]
+    return Whereabouts(id, cgroup_of(client.inspect_container(id)["State"]["Pid"], id))
+
+
+def pause(client: APIClient, container: str) -> None:
+    """Freeze it by the engine; one that is paused is not an error."""
+    try:
+        client.pause(container)
+    except APIError:
+        if not client.inspect_container(container)["State"]["Paused"]:
+            raise
+
+
+def unpause(client: APIClient, container: str) -> None:
+    """One that is not paused, or has ended, is not an error."""
+    try:
+        client.unpause(container)
+    except NotFound:
+        return
+    except APIError:
+        if client.inspect_container(container)["State"]["Paused"]:
+            raise
+
+
+def thaw(client: APIClient, owner: str, instance: InstanceId) -> None:
+    """Let it run, whoever has frozen it, and in whichever way."""
+    container = _find(client, owner, instance)
+    if container is not None:
+        with suppress(NotFound):
+            _thaw(client, container["Id"], client.inspect_container(container["Id"])["State"])
+
+
+def _thaw(client: APIClient, container: str, state: Mapping[str, Any]) -> None:
+    if state["Paused"]:
+        unpause(client, container)
+        return
+    cgroup = cgroup_of(state["Pid"], container)
+    if cgroup is not None:
+        with suppress(OSError), closing(CgroupFreezer(cgroup)) as freezer:
+            if freezer.asked():
+                freezer.thaw()
+
+
+def memory(client: APIClient, container: str) -> int:
+    """Bytes it uses, as the engine's own stats count them."""
+    stats = client.stats(container, stream=False, one_shot=True)["memory_stats"]
+    inactive = stats.get("stats", {}).get("total_inactive_file", 0)
+    return max(0, int(stats.get("usage", 0)) - int(inactive))
+
+
 def terminate(client: APIClient, owner: str, instance: InstanceId) -> bool:
     """Ask it to end, with the signal its image names; False when it does not run."""
     container = _find(client, owner, instance)
     if container is None:
         return False
     try:
-        config = client.inspect_container(container["Id"])["Config"]
-        client.kill(container["Id"], config.get("StopSignal") or "SIGTERM")
+        inspected = client.inspect_container(container["Id"])
+        # Frozen, it would not see the signal.
+        _thaw(client, container["Id"], inspected["State"])
+        client.kill(container["Id"], inspected["Config"].get("StopSignal") or "SIGTERM")
     except NotFound:
         return False
     except APIError as error:
-        if error.status_code == 409:  # it is not running, or it is paused
+        if error.status_code == 409:  # it is not running
             return False
         raise
     return True
@@ -178,7 +243,7 @@ def running(client: APIClient, owner: str) -> list[Found]:
     found = []
     for container in _list(client, owner):
         labels = container["Labels"]
-        if container["State"] != "running" or not labels.get(PORT, "").isdecimal():
+        if container["State"] not in ("running", "paused") or not labels.get(PORT, "").isdecimal():
             continue
         address = _address(container, int(labels[PORT]))
         if address is not None:

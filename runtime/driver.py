@@ -30,6 +30,10 @@ class Driver(Protocol):
 
     name: str
 
+    @property
+    def freezer(self) -> str:
+        """What it freezes with, for an operator; known once it is open."""
+
     async def open(self, exited: Callable[[Exit], None]) -> None:
         """Connect. ``exited`` is called on the loop, once for each instance that ends.
 
@@ -44,8 +48,25 @@ class Driver(Protocol):
         would not remove.
         """
 
+    def freeze(self, instance: InstanceId, failed: Callable[[InstanceId], None]) -> None:
+        """Let it not run, and keep its memory. Returns at once; the last word counts.
+
+        ``failed`` is called on the loop, later, when it runs on nevertheless.
+        """
+
+    def thaw(self, instance: InstanceId) -> None:
+        """Let it run again. Returns at once; what is written to it meanwhile waits for it.
+
+        Where that is one system call it has happened; else it is under way,
+        and tried until it succeeds. One that is not frozen, or not there, is
+        not an error.
+        """
+
+    async def memory(self, instance: InstanceId) -> int:
+        """Bytes that a frozen instance holds. Raises DriverError where that is not known."""
+
     async def stop(self, instance: InstanceId, grace: float) -> None:
-        """SIGTERM, SIGKILL after ``grace`` seconds, and remove every trace.
+        """Thaw it, SIGTERM, SIGKILL after ``grace`` seconds, and remove every trace.
 
         An instance that is not there (any more) is not an error.
         """
@@ -54,7 +75,10 @@ class Driver(Protocol):
         """The last lines of its output, also after it exited and until it is stopped."""
 
     async def instances(self) -> list[Found]:
-        """The instances of this installation that run now, whoever started them."""
+        """The instances of this installation that run now, whoever started them.
+
+        Those that an earlier run left frozen are thawed.
+        """
 
     async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
         """Of revisions that all name one image: those whose instances are made from another.

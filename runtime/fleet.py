@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from wakeful.clock import Now
 from wakeful.config.model import Revision
@@ -20,7 +21,9 @@ from wakeful.metrics import Total
 from wakeful.runtime.backoff import FRESH, PROVEN_AFTER
 from wakeful.runtime.driver import Driver, DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Address, Event, Exit, Found, InstanceId, State, step
+from wakeful.runtime.ladder import Spare
 from wakeful.runtime.probe import Prober, Probing
+from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,9 @@ TAIL_TIMEOUT = 5.0
 FIRST_STOP_RETRY = 1.0
 LONGEST_STOP_RETRY = 60.0
 
+# After an instance could not be frozen.
+FREEZE_RETRY = 60.0
+
 
 @dataclass(slots=True, eq=False)
 class _Instance:
@@ -46,6 +52,8 @@ class _Instance:
     state: State = State.STARTING
     start: Start | None = None  # of one that we started, once it is ready
     proven: bool = False  # was ready for PROVEN_AFTER
+    frozen: bool = False  # the driver was told so: between two requests, or as a spare
+    used: float = 0.0  # when a request last was in it, or might have been
     # Resolved when it has to go: with what went wrong, for an operator, or
     # with None when it goes because nobody needs it.
     over: asyncio.Future[str | None] = field(
@@ -70,6 +78,7 @@ class Fleet:
         now: Now,
         new_id: Callable[[], InstanceId],
         turns: Turns | None = None,
+        spares: Spares | None = None,
     ) -> None:
         self.revision = revision
         self._driver = driver
@@ -78,6 +87,10 @@ class Fleet:
         self._now = now
         self._new_id = new_id
         self._turns = turns or Turns()  # to start; all fleets of this host share them
+        # Where frozen ones are kept that nobody needs; None: they are stopped.
+        self._spares = spares
+        self._keeps_spares = True  # as far as this revision is concerned
+        self._freezes_from = -inf  # no sooner; after it failed
 
         self._instances: dict[InstanceId, _Instance] = {}  # oldest first
         self._counts: Counter[State] = Counter()
@@ -94,6 +107,8 @@ class Fleet:
         self.starts_failed = 0  # never became ready
         self.crashes = 0  # ended by themselves after they had been ready
         self.became_ready = 0
+        self.freezes = 0
+        self.thaws = 0
         self.start_seconds = 0.0  # from asked-for to ready, of those that became ready
         self.start_phases: dict[StartPhase, Total] = {}
 
@@ -111,6 +126,18 @@ class Fleet:
     def draining(self) -> tuple[InstanceId, ...]:
         return self._those(State.DRAINING)
 
+    @property
+    def spares(self) -> tuple[InstanceId, ...]:
+        """Frozen, and not needed; the latest used first."""
+        frozen = [it for it in self._instances.values() if it.state is State.FROZEN]
+        return tuple(it.id for it in sorted(frozen, key=lambda it: it.used, reverse=True))
+
+    @property
+    def resting(self) -> int:
+        """Those that are ready, and frozen until the next request."""
+        ready = (it for it in self._instances.values() if it.state is State.READY)
+        return sum(it.frozen for it in ready)
+
     def __contains__(self, instance: object) -> bool:
         return instance in self._instances
 
@@ -119,7 +146,7 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        """Those that serve, or will: neither draining nor stopping."""
+        """Those that serve, or will: neither draining, nor spare, nor stopping."""
         return self._counts[State.STARTING] + self._counts[State.READY]
 
     @property
@@ -134,6 +161,11 @@ class Fleet:
         return not self._instances
 
     @property
+    def asleep(self) -> bool:
+        """Nothing is left but frozen spares."""
+        return len(self._instances) == self._counts[State.FROZEN]
+
+    @property
     def blocked_until(self) -> float:
         """No start makes sense before this moment."""
         return self._backoff.until
@@ -146,7 +178,9 @@ class Fleet:
     @property
     def outage(self) -> Outage | None:
         """Why nothing can answer now, and nothing is under way that might."""
-        if self._trouble is None or self.size or self._trouble.until <= self._now():
+        if self._trouble is None or self.size or self._counts[State.FROZEN]:
+            return None
+        if self._trouble.until <= self._now():
             return None
         return self._trouble
 
@@ -156,6 +190,21 @@ class Fleet:
         for _ in range(count):
             self._begin(_Instance(self._new_id(), self._now()))
             self.starts += 1
+
+    def thaw(self, instances: Iterable[str]) -> None:
+        """Spares become ready again, at once: they were, and nothing has happened to them."""
+        for name in list(instances):
+            it = self._instances[InstanceId(name)]
+            self._step(it, Event.THAW)
+            self._let_run(it)
+        self._announce()
+
+    def keep_spares(self, keep: bool) -> None:
+        """Whether one that nobody needs may stay, frozen."""
+        self._keeps_spares = keep
+        if not keep:
+            for spare in self.spares:
+                self._stop_spare(spare, "its revision is gone")
 
     def adopt(self, found: Found) -> None:
         """Take in an instance that runs already; it is ready when its probe passes."""
@@ -185,6 +234,10 @@ class Fleet:
             self._left = True
             for task in self._tasks:
                 task.cancel()
+            for it in self._instances.values():
+                if it.state is State.FROZEN:
+                    self._step(it, Event.STOP)
+                self._let_run(it)  # whoever finds it must find it running
         else:
             for it in self._instances.values():
                 self._withdraw(it)
@@ -200,10 +253,36 @@ class Fleet:
     def drained(self, instance: str) -> None:
         """No request is in it any more, and none will be."""
         it = self._instances.get(InstanceId(instance))
-        if it is not None and it.state is State.DRAINING:
+        if it is None or it.state is not State.DRAINING:
+            return
+        if self._spares is not None and self._worth_keeping(self._spares):
+            self._keep(it, self._spares)
+        else:
             self._end(it, Event.STOP)
 
+    def rest(self, instance: str, since: float) -> None:
+        """Nothing has been in it since then, and it need not run until ``rouse``."""
+        it = self._instances.get(InstanceId(instance))
+        if it is not None and it.state is State.READY and not self._closing.is_set():
+            it.used = since
+            self._freeze(it)
+
+    def rouse(self, instance: str) -> None:
+        """A request is about to be written to it."""
+        it = self._instances.get(InstanceId(instance))
+        if it is not None:
+            self._let_run(it)
+
     # Called by the driver
+
+    def _runs_on(self, instance: InstanceId) -> None:
+        """It could not be frozen; the next ones could not either, for a while."""
+        self._freezes_from = self._now() + FREEZE_RETRY
+        it = self._instances.get(instance)
+        if it is not None:
+            it.frozen = False
+            if it.state is State.FROZEN:
+                self._stop_spare(instance, "it cannot be frozen")
 
     def exited(self, exit: Exit) -> None:
         it = self._instances.get(exit.instance)
@@ -222,6 +301,41 @@ class Fleet:
             return
         self._end(it, Event.EXITED, f"exited: {exit.detail}")
         self._announce()
+
+    # Freezing
+
+    def _freeze(self, it: _Instance) -> None:
+        if not it.frozen and self._now() >= self._freezes_from:
+            it.frozen = True
+            self.freezes += 1
+            self._driver.freeze(it.id, self._runs_on)
+
+    def _let_run(self, it: _Instance) -> None:
+        if it.frozen:
+            it.frozen = False
+            self.thaws += 1
+            self._driver.thaw(it.id)
+
+    def _worth_keeping(self, spares: Spares) -> bool:
+        idle = self.revision.template.idle
+        able = idle.freeze_after is not None and self._now() >= self._freezes_from
+        wanted = self._keeps_spares and idle.stop_after > 0 and spares.budget > 0
+        return able and wanted and not self._closing.is_set()
+
+    def _keep(self, it: _Instance, spares: Spares) -> None:
+        now = self._now()
+        if not it.frozen:
+            it.used = now
+        self._step(it, Event.FREEZE)
+        self._freeze(it)
+        until = now + self.revision.template.idle.stop_after
+        spares.keep(Spare(it.id, it.used, until), self._stop_spare)
+        logger.info("%s: instance %s is kept, frozen", self.revision.name, it.id)
+        self._announce()
+
+    def _stop_spare(self, instance: InstanceId, why: str) -> None:
+        logger.info("%s: spare %s is stopped: %s", self.revision.name, instance, why)
+        self._end(self._instances[instance], Event.STOP)
 
     # The life of an instance
 
@@ -371,6 +485,8 @@ class Fleet:
     # Helpers
 
     def _step(self, it: _Instance, event: Event) -> None:
+        if it.state is State.FROZEN and self._spares is not None:
+            self._spares.release(it.id)
         self._counts[it.state] -= 1
         it.state = step(it.state, event)
         self._counts[it.state] += 1
@@ -382,7 +498,7 @@ class Fleet:
             for it in self._instances.values()
             if it.state is State.READY and it.address is not None
         )
-        backends = Backends(endpoints, self.outage)
+        backends = Backends(endpoints, self.outage, spares=self._counts[State.FROZEN] > 0)
         if backends != self._published:
             self._published = backends
             self._publish(backends)

@@ -22,6 +22,7 @@ class State(StrEnum):
     STARTING = auto()  # asked for, not yet passing its readiness probe
     READY = auto()  # may be given requests
     DRAINING = auto()  # out of balancing; finishes what it has
+    FROZEN = auto()  # a spare: nobody needs it, and it waits for being needed again
     STOPPING = auto()  # asked to end, or ended and being cleaned up
     GONE = auto()
 
@@ -29,6 +30,8 @@ class State(StrEnum):
 class Event(StrEnum):
     PROBE_PASSED = auto()
     DRAIN = auto()
+    FREEZE = auto()  # nothing is in it any more, and it is worth keeping
+    THAW = auto()
     STOP = auto()  # nothing is in it any more, or its start failed
     EXITED = auto()
     REMOVED = auto()
@@ -42,8 +45,12 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.STARTING, Event.EXITED): State.STOPPING,
     (State.READY, Event.DRAIN): State.DRAINING,
     (State.READY, Event.EXITED): State.STOPPING,
+    (State.DRAINING, Event.FREEZE): State.FROZEN,
     (State.DRAINING, Event.STOP): State.STOPPING,
     (State.DRAINING, Event.EXITED): State.STOPPING,
+    (State.FROZEN, Event.THAW): State.READY,
+    (State.FROZEN, Event.STOP): State.STOPPING,
+    (State.FROZEN, Event.EXITED): State.STOPPING,
     (State.STOPPING, Event.EXITED): State.STOPPING,
     (State.STOPPING, Event.REMOVED): State.GONE,
 }

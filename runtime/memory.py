@@ -29,6 +29,8 @@ class Script:
     ending: str = "exit code 1"  # of a lifetime
     goodbye: float = 0.0  # from SIGTERM until it ends; longer than the grace: it is killed
     output: tuple[str, ...] = ()
+    memory: int = 64 * 2**20  # bytes
+    freezable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class _Running:
     found: Found
     script: Script
     listens_at: float | None
+    frozen: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     end: asyncio.TimerHandle | None = None
 
@@ -57,6 +60,7 @@ class MemoryDriver:
     """Scripted: ``upcoming`` scripts are used first, then ``default``."""
 
     name = "memory"
+    freezer = "a flag"
 
     def __init__(self, default: Script | Callable[[Revision], Script] = Script()) -> None:
         self.default = default
@@ -102,12 +106,31 @@ class MemoryDriver:
         if running is None:
             return
         if not running.ended.is_set():
-            running.listens_at = None
+            running.frozen, running.listens_at = False, None
             polite = running.script.goodbye <= grace
             await asyncio.sleep(min(running.script.goodbye, grace))
             self._end(running, "exit code 0" if polite else "killed by signal 9")
         self._instances.pop(instance, None)
         self._by_address.pop(running.found.address, None)
+
+    def freeze(self, instance: InstanceId, failed: Callable[[InstanceId], None]) -> None:
+        running = self._instances.get(instance)
+        if running is None or running.ended.is_set():
+            return
+        if running.script.freezable:
+            running.frozen = True
+        else:
+            asyncio.get_running_loop().call_soon(failed, instance)
+
+    def thaw(self, instance: InstanceId) -> None:
+        running = self._instances.get(instance)
+        if running is not None:
+            running.frozen = False
+
+    async def memory(self, instance: InstanceId) -> int:
+        self._require_engine()
+        running = self._instances.get(instance)
+        return 0 if running is None else running.script.memory
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         running = self._instances.get(instance)
@@ -115,7 +138,10 @@ class MemoryDriver:
 
     async def instances(self) -> list[Found]:
         self._require_engine()
-        return [r.found for r in self._instances.values() if not r.ended.is_set()]
+        living = [r for r in self._instances.values() if not r.ended.is_set()]
+        for running in living:
+            running.frozen = False
+        return [running.found for running in living]
 
     async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
         return []
@@ -136,7 +162,14 @@ class MemoryDriver:
     def listens_at(self, address: Address) -> float | None:
         """When the instance there passes its probe; None when it never will."""
         running = self._by_address.get(address)
-        return None if running is None or running.ended.is_set() else running.listens_at
+        if running is None or running.ended.is_set() or running.frozen:
+            return None
+        return running.listens_at
+
+    def frozen(self, instance: InstanceId) -> bool:
+        """It does not run, and answers nothing."""
+        running = self._instances.get(instance)
+        return running is not None and running.frozen
 
     def _next_script(self, revision: Revision) -> Script:
         if self.upcoming:

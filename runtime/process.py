@@ -26,6 +26,7 @@ from wakeful.runtime.environment import command, environment
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched
 from wakeful.runtime.ports import Ports
 from wakeful.runtime.process_exit import ExitWatch
+from wakeful.runtime.process_memory import group_memory
 from wakeful.runtime.process_record import Record, Records, birth
 
 HOST = "127.0.0.1"
@@ -63,6 +64,7 @@ class ProcessDriver:
     """Runs ``template.command`` in ``directory``; logs and records go to ``state``."""
 
     name = "process"
+    freezer = "SIGSTOP"
 
     def __init__(self, owner: str, directory: Path, state: Path) -> None:
         self._owner = owner
@@ -116,6 +118,20 @@ class ProcessDriver:
         if process is not None:
             self._processes.pop(instance, None)
             self._ports.release(process.record.port)
+
+    def freeze(self, instance: InstanceId, failed: Callable[[InstanceId], None]) -> None:
+        process = self._processes.get(instance)
+        if process is not None and not process.stopping and not process.ended.is_set():
+            _signal_group(process.pid, signal.SIGSTOP)
+
+    def thaw(self, instance: InstanceId) -> None:
+        process = self._processes.get(instance)
+        if process is not None and not process.ended.is_set():
+            _signal_group(process.pid, signal.SIGCONT)
+
+    async def memory(self, instance: InstanceId) -> int:
+        process = self._processes.get(instance)
+        return 0 if process is None else await self._in_thread(group_memory, process.pid)
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         return await self._in_thread(_tail, self._records.log(instance), lines)
@@ -214,6 +230,7 @@ class ProcessDriver:
             process.watch.close()
             del self._processes[record.instance]
             return None
+        _signal_group(process.pid, signal.SIGCONT)  # an earlier run may have left it frozen
         return process
 
     async def _adopt_one(self, instance: InstanceId) -> _Process | None:
@@ -239,6 +256,7 @@ class ProcessDriver:
         if not process.stopping:  # a second SIGTERM means "at once" to many programs
             process.stopping = True
             _signal_group(process.pid, signal.SIGTERM)
+            _signal_group(process.pid, signal.SIGCONT)  # to see it, if it is frozen
         try:
             async with asyncio.timeout(grace):
                 await process.ended.wait()

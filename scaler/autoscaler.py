@@ -19,6 +19,7 @@ from wakeful.runtime.driver import Driver
 from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, Found, InstanceId, State, new_instance_id
 from wakeful.runtime.probe import Prober
+from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
 from wakeful.scaler.bounds import Bounds, initial_scale
 from wakeful.scaler.remembered import Remembered
@@ -64,12 +65,14 @@ class Autoscaler:
         now: Now,
         new_id: Callable[[Revision], InstanceId] = new_instance_id,
         turns: Turns | None = None,
+        spares: Spares | None = None,
     ) -> None:
         self._driver = driver
         self._prober = prober
         self._publish = publish
         self._now = now
         self._new_id = new_id
+        self._spares = spares  # the frozen instances of this host that nobody needs
         self._turns = turns or Turns()  # to start an instance, for this whole host
 
         self._known: dict[str, RevisionScaler] = {}
@@ -143,6 +146,8 @@ class Autoscaler:
         it = self._known.get(revision)
         if it is not None:
             it.retire(True)
+            if it.fleet is not None and not it.fleet.gone:
+                it.wake(self._now())  # until its spares are gone
             self._sort(it)
 
     async def close(self, *, leave: bool) -> None:
@@ -171,6 +176,16 @@ class Autoscaler:
         it = self._known.get(revision)
         if it is not None and it.fleet is not None:
             it.fleet.drained(instance)
+
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        it = self._known.get(revision)
+        if it is not None and it.fleet is not None:
+            it.fleet.rest(instance, since)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        it = self._known.get(revision)
+        if it is not None and it.fleet is not None:
+            it.fleet.rouse(instance)
 
     def observe(self, now: float, samples: Mapping[str, Sample]) -> None:
         """Once a second: what each revision did since the last time; not named, nothing."""
@@ -201,7 +216,8 @@ class Autoscaler:
                 if it.fleet is not None:
                     it.fleet.exited(exit)
             return
-        for it in self._awake.values():
+        # A spare may belong to a revision that sleeps.
+        for it in self._known.values():
             if it.exited(exit, self._now()):
                 return
 
@@ -234,6 +250,15 @@ class Autoscaler:
         """None when it is not known, or not any more."""
         it = self._known.get(revision)
         return None if it is None else it.status()
+
+    @property
+    def frozen_memory(self) -> int:
+        """Bytes of all frozen spares together."""
+        return self._spares.memory if self._spares is not None else 0
+
+    @property
+    def frozen_memory_limit(self) -> int:
+        return self._spares.budget if self._spares is not None else 0
 
     def statuses(self) -> Iterator[RevisionStatus]:
         """Of those known at the first of them, each as it is when it is asked for."""
@@ -278,6 +303,7 @@ class Autoscaler:
             now=self._now,
             new_id=partial(self._new_id, revision),
             turns=self._turns,
+            spares=self._spares,
         )
 
     def _seconds_since(self, now: float) -> int:

@@ -1,4 +1,4 @@
-"""From a number of instances to what to do: how many to start, which to give up."""
+"""From a number of instances to what to do: which to thaw or give up, how many to start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from wakeful.events import Load
 @dataclass(frozen=True, slots=True)
 class Plan:
     start: int = 0
+    thaw: tuple[str, ...] = ()
     drain: tuple[str, ...] = ()  # in the order in which to give them up
 
 
@@ -19,12 +20,19 @@ NOTHING = Plan()
 
 
 def plan(
-    wanted: int, starting: Sequence[str], ready: Sequence[str], load: Load, concurrency: int
+    wanted: int,
+    starting: Sequence[str],
+    ready: Sequence[str],
+    load: Load,
+    concurrency: int,
+    spares: Sequence[str] = (),
 ) -> Plan:
     """What brings a revision to ``wanted`` instances, each list given oldest first.
 
-    Starts are never more than ``wanted`` allows. Giving up is more careful than
-    ``wanted`` asks for, because load moves while a decision is being made:
+    Except for ``spares``, which come in the order in which to use them: they are
+    thawed before anything is started, because that takes no time. Thaws and starts
+    are never more than ``wanted`` allows. Giving up is more careful than ``wanted``
+    asks for, because load moves while a decision is being made:
 
     - As many stay as everything in hand needs at the hard limit, and at least
       one stays while anything is in hand.
@@ -40,7 +48,8 @@ def plan(
     """
     have = len(starting) + len(ready)
     if wanted >= have:
-        return Plan(start=wanted - have) if wanted > have else NOTHING
+        thaw = tuple(spares[: wanted - have])
+        return Plan(start=wanted - have - len(thaw), thaw=thaw)
 
     surplus = have - max(wanted, _needed(load, concurrency))
     if surplus <= 0:

@@ -31,7 +31,7 @@ from wakeful.scaler.decider import (
     remembered_state,
     undecided,
 )
-from wakeful.scaler.plan import plan
+from wakeful.scaler.plan import Plan, plan
 from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.target import panic_window_seconds
 from wakeful.scaler.window import Window, window
@@ -55,7 +55,9 @@ class RevisionStatus(NamedTuple):
     desired: int  # what it should have, all rules applied
     starting: int
     ready: int
+    resting: int  # of the ready ones: frozen until the next request
     draining: int
+    frozen: int  # spares, which nobody needs now
     stopping: int
     stable: float  # the averages of the latest decision, in units of the metric
     panic: float
@@ -69,6 +71,8 @@ class RevisionStatus(NamedTuple):
     starts: int
     starts_failed: int
     crashes: int
+    freezes: int
+    thaws: int
     became_ready: int
     start_seconds: float  # from asked-for to ready, of those that became ready
     start_phases: tuple[
@@ -142,6 +146,8 @@ class RevisionScaler:
         self.retired = retired
         if retired:
             self.awaited = 0
+        if self._fleet is not None:
+            self._fleet.keep_spares(not retired)
         self._set_rules()
 
     def retune(self, revision: Revision) -> None:
@@ -250,7 +256,7 @@ class RevisionScaler:
         wanted, it.phase = bound(it.bounds, needed, size, ready, it.phase, now)
         self.desired = max(self.desired, wanted)
         self._start_missing(it, now, f"{self.load.active} active, {self.load.waiting} waiting")
-        if not size and it.fleet.size:
+        if not size and it.fleet.count(State.STARTING):
             self.cold_starts += 1
 
     def _needed(self, policy: Policy, load: Load) -> int:
@@ -313,14 +319,12 @@ class RevisionScaler:
         if self._worth_trying(it):
             self._start_missing(it, now, self._in_words(it))
         before = fleet.size
-        given_up = plan(
-            self.desired, fleet.starting, fleet.ready, self.load, self.revision.template.concurrency
-        ).drain
+        given_up = self._plan(fleet).drain
         if given_up:
             fleet.drain(given_up)
             self._log_change(it, before, self._in_words(it))
 
-        if fleet.gone and self._quiet(it, second):
+        if fleet.asleep and self._quiet(it, second):
             self._attention = None  # the fleet stays, for what it knows of failed starts
             self.desired = 0
 
@@ -344,11 +348,11 @@ class RevisionScaler:
 
         One that ended by itself is missing: what is wanted stays, so it is replaced.
         """
-        it = self._attention
-        if it is None or exit.instance not in it.fleet:
+        if self._fleet is None or exit.instance not in self._fleet:
             return False
-        it.fleet.exited(exit)
-        if self._worth_trying(it):
+        self._fleet.exited(exit)
+        it = self._attention
+        if it is not None and self._worth_trying(it):
             self._start_missing(it, now, f"{exit.instance} exited")
         return True
 
@@ -359,16 +363,23 @@ class RevisionScaler:
         return it.bounds.min > 0 and not self.retired
 
     def _start_missing(self, it: _Attention, now: float, why: str) -> None:
-        fleet = it.fleet
-        if fleet.blocked_until > now:
-            return
-        wanted = self.desired
+        fleet, before = it.fleet, it.fleet.size
+        todo = self._plan(fleet)
+        if todo.thaw:
+            fleet.thaw(todo.thaw)
+            why = f"{why}; {len(todo.thaw)} thawed"
+        start = todo.start
         if fleet.failing and not fleet.count(State.READY):
-            wanted = min(wanted, 1)  # nothing shows that it works at all: one try is enough to see
-        before = fleet.size
-        if wanted > before:
-            fleet.start(wanted - before)
+            # Nothing shows that it works at all: one try is enough to see.
+            start = min(start, max(0, 1 - fleet.size))
+        if start and fleet.blocked_until <= now:
+            fleet.start(start)
+        if fleet.size > before:
             self._log_change(it, before, why)
+
+    def _plan(self, fleet: Fleet) -> Plan:
+        limit = self.revision.template.concurrency
+        return plan(self.desired, fleet.starting, fleet.ready, self.load, limit, fleet.spares)
 
     # Awake and asleep
 
@@ -377,6 +388,7 @@ class RevisionScaler:
             return self._attention
         if self._fleet is None:
             self._fleet = self._new_fleet(self.revision)
+            self._fleet.keep_spares(not self.retired)
         template, reachable = self.revision.template, not self.retired
         scale = template.scale
         stable, panic = _windows(scale)
@@ -411,7 +423,9 @@ class RevisionScaler:
             desired=self.desired,
             starting=fleet.count(State.STARTING) if fleet else 0,
             ready=fleet.count(State.READY) if fleet else 0,
+            resting=fleet.resting if fleet else 0,
             draining=fleet.count(State.DRAINING) if fleet else 0,
+            frozen=fleet.count(State.FROZEN) if fleet else 0,
             stopping=fleet.count(State.STOPPING) if fleet else 0,
             stable=it.seen.stable if it else 0.0,
             panic=it.seen.panic if it else 0.0,
@@ -424,6 +438,8 @@ class RevisionScaler:
             starts=fleet.starts if fleet else 0,
             starts_failed=fleet.starts_failed if fleet else 0,
             crashes=fleet.crashes if fleet else 0,
+            freezes=fleet.freezes if fleet else 0,
+            thaws=fleet.thaws if fleet else 0,
             became_ready=fleet.became_ready if fleet else 0,
             start_seconds=fleet.start_seconds if fleet else 0.0,
             start_phases=_counted(fleet) if fleet else (),

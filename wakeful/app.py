@@ -35,6 +35,7 @@ from wakeful.runtime.driver import Driver, DriverError
 from wakeful.runtime.instance import Found
 from wakeful.runtime.probe import Probe
 from wakeful.runtime.process import ProcessDriver
+from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
 from wakeful.scale_file import ScaleFile
 from wakeful.scaler.autoscaler import Autoscaler
@@ -66,6 +67,7 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: set[asyncio.Task[None]] = set()  # those of _tasks that stop one
         self._driver: Driver
+        self._spares: Spares
         self._scaler: Autoscaler
         self._deployments: Deployments
         self.plane: DataPlane
@@ -91,12 +93,14 @@ class App:
                 access = AccessLog(config.access_log, loop)
             self.plane = DataPlane(self, access=access, trusted=config.trusted_proxies)
             self._driver = self._new_driver()
+            self._spares = Spares(self._driver, _frozen_memory(config), now=time.monotonic)
             self._scaler = Autoscaler(
                 self._driver,
                 Probe,
                 self._publish,
                 now=time.monotonic,
                 turns=Turns(config.simultaneous_starts),
+                spares=self._spares,
             )
             self._deployments = Deployments(
                 self.plane, self._scaler, now=time.monotonic, settled=self._state.settle
@@ -145,7 +149,7 @@ class App:
         if self.runtime is RuntimeKind.DOCKER:
             from wakeful.runtime.docker import DockerDriver  # its import takes 150 ms
 
-            return DockerDriver(self._state.owner, self._state.path)
+            return DockerDriver(self._state.owner, self._state.path, freezer=self.config.freezer)
         return ProcessDriver(self._state.owner, self.config.directory, self._state.path)
 
     async def _bind(self) -> None:
@@ -203,6 +207,7 @@ class App:
     def _log_start(self) -> None:
         reason = f" ({self.runtime_reason})" if self.runtime_reason else ""
         log.info("runtime: %s%s   state: %s", self.runtime, reason, self._state.path)
+        log.info("freezer: %s", self._driver.freezer)
         log.info("admin: http://%s   metrics: /metrics", self.admin_address)
         services = list(self.config.services.values())
         for service in services[:_SHOWN_SERVICES]:
@@ -227,7 +232,7 @@ class App:
     def running(self, service: str) -> int:
         """Instances of a service that exist now, in whatever state."""
         return sum(
-            status.starting + status.ready + status.draining + status.stopping
+            status.starting + status.ready + status.draining + status.frozen + status.stopping
             for status in self._scaler.statuses()
             if status.service == service
         )
@@ -252,6 +257,12 @@ class App:
 
     def drained(self, revision: str, instance: str) -> None:
         self._scaler.drained(revision, instance)
+
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        self._scaler.rest(revision, instance, since)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        self._scaler.rouse(revision, instance)
 
     async def _pulse(self) -> None:
         while True:
@@ -291,12 +302,14 @@ class App:
         fixed = fixed_changes(self._loaded.config, new)
         if fixed:
             log.warning("reload: only a restart can change %s", ", ".join(fixed))
+        self._spares.resize(_frozen_memory(new))
         changes = diff(old.services, new.services)
         config = replace(
             old,
             domain=new.domain,
             services=new.services,
             trusted_proxies=new.trusted_proxies,
+            frozen_memory=new.frozen_memory,
         )
         self._take_over(config, self._deployments.in_use())
         words = [
@@ -402,3 +415,8 @@ class App:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
+
+
+def _frozen_memory(config: Config) -> int:
+    """Bytes that the frozen spares of this host may hold together."""
+    return config.frozen_memory.of(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

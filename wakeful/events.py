@@ -60,6 +60,7 @@ class Backends:
 
     endpoints: tuple[Endpoint, ...] = ()
     outage: Outage | None = None
+    spares: bool = False  # frozen ones are there to be had at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,12 @@ class World:
     def drained(self, revision: str, instance: str) -> None:
         self.scaler.drained(revision, instance)
 
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        self.scaler.rest(revision, instance, since)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        self.scaler.rouse(revision, instance)
+
     async def pulse(self) -> None:
         for second in count(1):
             await until(second)

@@ -58,7 +58,8 @@ WHOLE_FILES = [
         "services: {a: {image: x}}\napiVersion: [1]\n",
         [
             "f:2:1: apiVersion: unknown key; known here are listen, admin, domain, runtime, "
-            "state-dir, access-log, trusted-proxies, simultaneous-starts, defaults, services"
+            "freezer, frozen-memory, state-dir, access-log, trusted-proxies, "
+            "simultaneous-starts, defaults, services"
         ],
     ),
 ]

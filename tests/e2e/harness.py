@@ -103,6 +103,8 @@ class Wakeful:
             "admin": f"127.0.0.1:{self.admin}",
             "runtime": runtime,
             "state-dir": str(self.state),
+            # Where nothing is said of spares there are none: what is not needed ends.
+            "defaults": {"idle": {"stop-after": "0s"}},
             **top,
         }
         self._log = directory / "wakeful.log"

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -27,6 +29,12 @@ def count(signum: int, frame: object) -> None:
     print("asked", flush=True)
 
 
+def tick() -> None:
+    for number in range(10**9):
+        print(f"tick {number}", flush=True)
+        time.sleep(0.005)
+
+
 behaviour = sys.argv[1]
 if behaviour == "exit":
     print("on standard output", flush=True)
@@ -38,6 +46,9 @@ elif behaviour == "eat":
         hoard.append(bytearray(b"x" * 1_000_000))
 elif behaviour == "polite":
     signal.signal(signal.SIGTERM, leave)
+elif behaviour == "ticking":
+    signal.signal(signal.SIGTERM, leave)
+    threading.Thread(target=tick, daemon=True).start()
 elif behaviour == "counting":
     signal.signal(signal.SIGTERM, count)
 elif behaviour == "stubborn":

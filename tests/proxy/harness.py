@@ -44,12 +44,21 @@ class Recorder:
     def __init__(self) -> None:
         self.demands: list[tuple[str, Load]] = []
         self.drains: list[tuple[str, str]] = []
+        self.frozen: set[str] = set()
+        self.roused: list[str] = []
 
     def demand(self, revision: str, load: Load) -> None:
         self.demands.append((revision, load))
 
     def drained(self, revision: str, instance: str) -> None:
         self.drains.append((revision, instance))
+
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        self.frozen.add(instance)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        self.frozen.remove(instance)
+        self.roused.append(instance)
 
 
 class Harness:

@@ -21,7 +21,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.proxy.harness import chunks, get, post
 from tests.proxy.memory_wires import END, FRAMES, SWITCH, Client, InOrder, Loop, Served, Wire
 from tests.proxy.wire import ok
-from wakeful.config.model import HostPort, Queue, Revision, Template, WaitingPage, Wake, WakeFilter
+from wakeful.config.model import (
+    HostPort,
+    Idle,
+    Queue,
+    Revision,
+    Template,
+    WaitingPage,
+    Wake,
+    WakeFilter,
+)
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange, Stage
@@ -118,8 +127,17 @@ class Machine(RuleBasedStateMachine):
         a=st.integers(0, 2),
         b=st.integers(0, 1),
         patient=st.booleans(),
+        freeze_after=st.sampled_from([0.0, 0.0, 0.2, 3.0, None]),
     )
-    def begin(self, concurrency: int, fixed: int, a: int, b: int, patient: bool) -> None:
+    def begin(
+        self,
+        concurrency: int,
+        fixed: int,
+        a: int,
+        b: int,
+        patient: bool,
+        freeze_after: float | None = None,
+    ) -> None:
         self.loop = Loop()
         self.plane = self.loop.run_until_complete(self.new_plane())
         self.draining: asyncio.Task[None] | None = None
@@ -130,8 +148,10 @@ class Machine(RuleBasedStateMachine):
         self.limits: list[int] = []  # of every instance there ever was
         self.published: dict[int, str] = {}  # instance -> revision
         self.drains: list[int] = []
+        self.frozen: set[int] = set()
         upstreams = tuple(HostPort("h", at + 1) for at in range(fixed))
-        self.revisions = [revision("a", concurrency, upstreams), revision("b", 1)]
+        idle = Idle(freeze_after=freeze_after)
+        self.revisions = [revision("a", concurrency, upstreams, idle), revision("b", 1, idle=idle)]
         self.route("a", "b")
         self.publish_to(self.revisions[0], new=fixed or a)
         self.publish_to(self.revisions[1], new=b)
@@ -174,6 +194,15 @@ class Machine(RuleBasedStateMachine):
         assert number not in self.published, "drained while in use"
         assert number not in self.drains, "drained twice"
         self.drains.append(number)
+
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        number = int(instance[1:])
+        assert number not in self.frozen, "frozen twice"
+        assert number in self.published, "frozen after it was taken away"
+        self.frozen.add(number)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        self.frozen.remove(int(instance[1:]))
 
     # What clients do
 
@@ -343,6 +372,7 @@ class Machine(RuleBasedStateMachine):
         self.it_adds_up()
         self.no_instance_is_asked_more_than_it_may_be()
         self.what_is_gone_and_empty_is_drained()
+        self.what_is_frozen_is_not_in_use()
         self.nothing_is_reported()
 
     def exchanges(self) -> list[Exchange]:
@@ -389,6 +419,13 @@ class Machine(RuleBasedStateMachine):
         held = {int(slot.endpoint.instance[1:]) for slot in self.slots if slot.active}
         gone = set(range(len(self.limits))) - set(self.published)
         assert gone - held == set(self.drains)
+
+    def what_is_frozen_is_not_in_use(self) -> None:
+        for wire in self.loop.served:
+            assert not (wire.unanswered and wire.instance in self.frozen)
+        for slot in self.slots:
+            if int(slot.endpoint.instance[1:]) in self.frozen:
+                assert slot.active == 0
 
     def nothing_is_reported(self) -> None:
         assert self.loop.reported == [], self.loop.reported
@@ -447,7 +484,12 @@ class Machine(RuleBasedStateMachine):
             self.check()
 
 
-def revision(name: str, concurrency: int, upstreams: tuple[HostPort, ...] = ()) -> Revision:
+def revision(
+    name: str,
+    concurrency: int,
+    upstreams: tuple[HostPort, ...] = (),
+    idle: Idle = Idle(),  # noqa: B008 (frozen)
+) -> Revision:
     template = Template(
         concurrency=concurrency,
         upstreams=upstreams,
@@ -458,6 +500,7 @@ def revision(name: str, concurrency: int, upstreams: tuple[HostPort, ...] = ()) 
         max_request_body=60,
         waiting_page=WaitingPage(enabled=not upstreams),
         wake=Wake() if upstreams else Wake((WakeFilter(path=("/ignored",)),)),
+        idle=idle,
     )
     return Revision(name, 1, template)
 

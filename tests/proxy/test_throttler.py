@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from wakeful.config.model import HostPort, Queue, Revision, Template, WakeFilter
+from wakeful.config.model import HostPort, Idle, Queue, Revision, Template, WakeFilter
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.known import KnownHeads
 from wakeful.proxy.pool import Pool
@@ -49,10 +49,16 @@ class Machine(RuleBasedStateMachine):
         concurrency=st.sampled_from([0, 1, 2, 3, 4, 10]),
         queue=st.integers(0, 6),
         fixed=st.booleans(),
+        freeze_after=st.sampled_from([0.0, 0.3, 1.0, None]),
     )
-    def begin(self, concurrency: int, queue: int, fixed: bool) -> None:
+    def begin(self, concurrency: int, queue: int, fixed: bool, freeze_after: float | None) -> None:
         upstreams = (HostPort("h", 1),) if fixed else ()
-        template = Template(concurrency=concurrency, queue=Queue(limit=queue), upstreams=upstreams)
+        template = Template(
+            concurrency=concurrency,
+            queue=Queue(limit=queue),
+            upstreams=upstreams,
+            idle=Idle(freeze_after=freeze_after),
+        )
         self.concurrency = concurrency
         self.crowd: dict[str, int] = {}  # what instances held when the limit changed
         self.now = 0.0
@@ -67,7 +73,10 @@ class Machine(RuleBasedStateMachine):
             randrange=self.randrange,
             call_later=lambda delay, call: self.timers.append((self.now + delay, call)),
             clock=lambda: self.now,
+            watch=self.watch,
         )
+        self.watched = False
+        self.frozen: set[str] = set()
         self.requests: list[Asking] = []
         self.published: dict[str, Endpoint] = {}
         self.every: set[str] = set()
@@ -106,7 +115,40 @@ class Machine(RuleBasedStateMachine):
             assert self.slots[instance].active == 0
         self.drains.append(instance)
 
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        assert not self.throttler.fixed
+        assert instance not in self.frozen, "frozen twice"
+        slot = self.slots.get(instance) or self.slot_of(instance)
+        assert slot.active == 0, "frozen in use"
+        assert since == slot.used
+        assert self.now - since >= self.freeze_after
+        self.frozen.add(instance)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        self.frozen.remove(instance)
+
+    def watch(self) -> None:
+        self.watched = True
+
+    @property
+    def freeze_after(self) -> float:
+        after = self.throttler.template.idle.freeze_after
+        return float("inf") if after is None or self.throttler.fixed else after
+
+    def slot_of(self, instance: str) -> Slot:
+        (slot,) = (s for s in self.throttler.slots if s.endpoint.instance == instance)
+        return slot
+
     # What may happen
+
+    @rule()
+    def rest_idle(self) -> None:
+        """The sweep: as long as anything may have to be frozen."""
+        if self.watched:
+            self.watched = self.throttler.rest_idle(self.now)
+        for slot in self.throttler.slots:
+            long = self.now - slot.used >= self.freeze_after
+            assert slot.frozen == (not slot.active and long)
 
     @rule()
     def acquire(self) -> None:
@@ -225,11 +267,15 @@ class Machine(RuleBasedStateMachine):
             active[name] = active.get(name, 0) + 1
         for name, slot in self.slots.items():
             assert slot.active == active.get(name, 0)
+            assert slot.frozen == (name in self.frozen)
+            assert not (slot.frozen and slot.active)
             if self.concurrency:
                 assert slot.active <= max(self.concurrency, self.crowd.get(name, 0))
         assert set(dict(throttler.load().busy)) <= set(self.published)
         if waiting:  # nobody waits beside a free place
             assert all(slot.active >= throttler.limit for slot in throttler.slots)
+        if self.freeze_after < float("inf") and not self.watched:
+            assert all(slot.frozen for slot in throttler.slots)
         gone = self.every - set(self.published)
         assert {name for name in gone if not active.get(name)} == set(self.drains)
 
@@ -238,9 +284,9 @@ TestThrottler = Machine.TestCase
 TestThrottler.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
-def door() -> Machine:
+def door(freeze_after: float | None = None) -> Machine:
     machine = Machine()
-    machine.begin(concurrency=1, queue=2, fixed=False)
+    machine.begin(concurrency=1, queue=2, fixed=False, freeze_after=freeze_after)
     return machine
 
 
@@ -272,4 +318,37 @@ def test_an_instance_that_refused_is_left_alone_for_a_while(trusted: bool) -> No
     machine.try_elsewhere(0)
     machine.pass_time(0.3 if trusted else 0.1)
     assert machine.requests[0].waits is not trusted
+    machine.teardown()
+
+
+def test_an_instance_is_frozen_when_nothing_has_been_in_it_for_long_enough() -> None:
+    machine = door(freeze_after=10.0)
+    machine.publish(new=1, gone=set(), outage=False)
+    machine.pass_time(6.0)
+    machine.acquire()
+    machine.pass_time(6.0)
+    machine.pass_time(6.0)
+    machine.rest_idle()
+    assert machine.frozen == set()  # it is in use
+    machine.release(0)
+    machine.pass_time(6.0)
+    machine.rest_idle()
+    assert machine.frozen == set()
+    machine.pass_time(6.0)
+    machine.rest_idle()
+    assert machine.frozen == {"i0"}
+    machine.acquire()
+    assert machine.frozen == set()
+    machine.teardown()
+
+
+def test_an_instance_that_may_run_only_during_requests_is_frozen_as_each_ends() -> None:
+    machine = door(freeze_after=0.0)
+    machine.publish(new=1, gone=set(), outage=False)
+    machine.acquire()
+    machine.acquire()
+    machine.release(0)
+    assert machine.frozen == set()  # the next one is in it already
+    machine.release(0)
+    assert machine.frozen == {"i0"}
     machine.teardown()

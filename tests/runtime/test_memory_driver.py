@@ -171,3 +171,37 @@ def test_an_engine_that_is_away_refuses_everything() -> None:
             await driver.open(lambda _: None)
 
     run_simulated(story())
+
+
+def test_a_frozen_instance_does_not_answer_until_it_is_thawed() -> None:
+    async def story() -> None:
+        driver, _ = await opened(Script(start=0, listen=0, memory=7))
+        address = (await driver.start(HELLO, A)).address
+        await driver.probe(address, Readiness()).passed()
+        driver.freeze(A, lambda _: None)
+        assert driver.frozen(A)
+        assert driver.listens_at(address) is None
+        assert await driver.memory(A) == 7
+        driver.thaw(A)
+        await driver.probe(address, Readiness()).passed()
+        driver.freeze(A, lambda _: None)
+        assert [found.instance for found in await driver.instances()] == [A]
+        assert not driver.frozen(A)
+
+    run_simulated(story())
+
+
+def test_one_whose_script_says_so_cannot_be_frozen() -> None:
+    async def story() -> None:
+        driver, _ = await opened(Script(start=0, freezable=False))
+        await driver.start(HELLO, A)
+        failed: list[InstanceId] = []
+        driver.freeze(A, failed.append)
+        assert failed == []
+        await asyncio.sleep(0)
+        assert failed == [A]
+        assert not driver.frozen(A)
+        driver.freeze(B, failed.append)  # one that is not there is no error
+        assert await driver.memory(B) == 0
+
+    run_simulated(story())

@@ -57,6 +57,10 @@ def render(
     _requests(page, throttlers, plane)
     _scale(page, statuses)
     _instances(page, statuses)
+    page.family("wakeful_frozen_memory_bytes", "gauge", "Memory of frozen spares.",
+                [("", scaler.frozen_memory)])  # fmt: skip
+    page.family("wakeful_frozen_memory_limit_bytes", "gauge", "What it may be.",
+                [("", scaler.frozen_memory_limit)])  # fmt: skip
     _deployments(page, stands)
     _phases(page, statuses, throttlers)
     page.family(
@@ -190,13 +194,19 @@ _WINDOWS: dict[str, Callable[[RevisionStatus], float]] = {
 
 
 def _instances(page: Exposition, statuses: list[RevisionStatus]) -> None:
-    awake = [status for status in statuses if status.awake]  # nobody else has any
+    there = [status for status in statuses if status.awake or status.frozen]
     woken = [status for status in statuses if status.woken]
 
     def states() -> Samples:
-        for status in awake:
-            for state in ("starting", "ready", "draining", "stopping"):
-                yield _of(status.service, status.revision, state=state), getattr(status, state)
+        for status in there:
+            for state, count in (
+                ("starting", status.starting),
+                ("ready", status.ready - status.resting),
+                ("draining", status.draining),
+                ("frozen", status.resting + status.frozen),
+                ("stopping", status.stopping),
+            ):
+                yield _of(status.service, status.revision, state=state), count
 
     page.family("wakeful_instances", "gauge", "Instances now, by state.", states())
 
@@ -210,6 +220,8 @@ def _instances(page: Exposition, statuses: list[RevisionStatus]) -> None:
             lambda s: s.starts_failed)  # fmt: skip
     counter("wakeful_instance_crashes_total", "Instances that ended by themselves.",
             lambda s: s.crashes)  # fmt: skip
+    counter("wakeful_instance_freezes_total", "Times an instance was frozen.", lambda s: s.freezes)
+    counter("wakeful_instance_thaws_total", "Times one was thawed.", lambda s: s.thaws)
 
 
 def _deployments(page: Exposition, standings: list[Standing]) -> None:

@@ -40,6 +40,7 @@ state-dir: {state}
 access-log: "off"
 defaults:
   scale: {{window: {window}s}}
+  idle: {{stop-after: 0s}}
 services:
   hello:
     {hello}

@@ -273,6 +273,12 @@ class _Simulation:
     def drained(self, revision: str, instance: str) -> None:
         self._scaler.drained(revision, instance)
 
+    def rest(self, revision: str, instance: str, since: float) -> None:
+        self._scaler.rest(revision, instance, since)
+
+    def rouse(self, revision: str, instance: str) -> None:
+        self._scaler.rouse(revision, instance)
+
     def _publish(self, revision: str, backends: Backends) -> None:
         self._ledgers[revision].ready.set(self._now(), len(backends.endpoints))
         self._plane.publish(revision, backends)

@@ -1,0 +1,261 @@
+"""Frozen containers, by their cgroups and by the engine, on a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from docker.api.client import APIClient
+
+from tests.integration.driving import Exits, containers, new_id, revision, until
+from wakeful.config.model import FreezerKind, Readiness
+from wakeful.runtime.docker import DockerDriver
+from wakeful.runtime.driver import DriverError
+from wakeful.runtime.freezer import direct_problem
+from wakeful.runtime.instance import Address, InstanceId
+from wakeful.runtime.probe import ready
+
+pytestmark = pytest.mark.docker
+
+KINDS = [FreezerKind.DIRECT, FreezerKind.ENGINE]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> FreezerKind:
+    kind: FreezerKind = request.param
+    if kind is FreezerKind.DIRECT and (problem := direct_problem() or not_root()):
+        pytest.skip(f"cgroups cannot be written here: {problem}")
+    return kind
+
+
+def not_root() -> str | None:
+    return None if os.geteuid() == 0 else "not root"
+
+
+class Stage:
+    def __init__(self, engine: APIClient, owner: str, kind: FreezerKind) -> None:
+        self.engine = engine
+        self.owner = owner
+        self.kind = kind
+        self.exits = Exits()
+        self.driver = DockerDriver(owner, freezer=kind)
+        self.failed: list[InstanceId] = []
+
+    async def start(self, image: str, behaviour: str) -> tuple[InstanceId, Address]:
+        instance = new_id()
+        address = (await self.driver.start(revision(image, behaviour), instance)).address
+        await ready(address, Readiness(path="/"))
+        return instance, address
+
+    def freeze(self, instance: InstanceId) -> None:
+        self.driver.freeze(instance, self.failed.append)
+
+    def frozen(self, instance: InstanceId) -> bool:
+        """By what the kernel says of its processes."""
+        (container,) = (c for c in containers(self.engine, self.owner) if named(c) == instance)
+        state = self.engine.inspect_container(container["Id"])["State"]
+        # proc(5): what waits to be thawed sleeps uninterruptibly, or is "frozen" to the cgroup.
+        return frozen_by_kernel(state["Pid"])
+
+    def paused(self, instance: InstanceId) -> bool:
+        (container,) = (c for c in containers(self.engine, self.owner) if named(c) == instance)
+        return bool(container["State"] == "paused")
+
+    async def ticks(self, instance: InstanceId) -> int:
+        lines = await self.driver.tail(instance, 2)  # one may be another thread's
+        return max((int(line.split()[1]) for line in lines if "tick" in line), default=0)
+
+    async def passed(self, instance: InstanceId, ticks: int) -> None:
+        """Wait until another container has counted so much further."""
+        begun = await self.ticks(instance)
+        async with asyncio.timeout(20):
+            while await self.ticks(instance) < begun + ticks:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+def named(container: dict[str, object]) -> str:
+    labels = container["Labels"]
+    assert isinstance(labels, dict)
+    return str(labels["wakeful.instance"])
+
+
+def frozen_by_kernel(pid: int) -> bool:
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "freezer":
+            return Path(f"/sys/fs/cgroup/freezer{path}/freezer.state").read_text() == "FROZEN\n"
+    events = Path(f"/sys/fs/cgroup{path}/cgroup.events").read_text()
+    return "frozen 1" in events
+
+
+@asynccontextmanager
+async def opened(engine: APIClient, owner: str, kind: FreezerKind) -> AsyncIterator[Stage]:
+    it = Stage(engine, owner, kind)
+    await it.driver.open(it.exits)
+    try:
+        yield it
+    finally:
+        await it.driver.close()
+
+
+def test_a_counter_in_a_frozen_container_does_not_move(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            frozen, _ = await it.start(app_image, "ticking")
+            other, _ = await it.start(app_image, "ticking")
+            it.freeze(frozen)
+            await until(lambda: it.frozen(frozen))
+            await it.passed(other, 10)  # what it had written is read by now
+            before = await it.ticks(frozen)
+            await it.passed(other, 50)
+            assert await it.ticks(frozen) == before
+
+            it.driver.thaw(frozen)
+            await it.passed(frozen, 10)
+            assert it.failed == []
+
+    asyncio.run(story())
+
+
+def test_a_request_written_to_a_frozen_container_is_answered_when_it_is_thawed(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, address = await it.start(app_image, "polite")
+            it.freeze(instance)
+            await until(lambda: it.frozen(instance))
+            with socket.create_connection((address.host, address.port), 5) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                client.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    client.recv(1)
+                it.driver.thaw(instance)
+                loop = asyncio.get_running_loop()
+                answer = await asyncio.wait_for(loop.sock_recv(client, 100), 10)
+                assert answer.startswith(b"HTTP/1.0 200")
+
+    asyncio.run(story())
+
+
+def test_the_last_word_counts_whatever_is_under_way(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, address = await it.start(app_image, "polite")
+            for turns in range(12):
+                it.freeze(instance)
+                for _ in range(turns):
+                    await asyncio.sleep(0.001)
+                it.driver.thaw(instance)
+                await ready(address, Readiness(path="/"))
+            it.driver.thaw(instance)
+            it.freeze(instance)
+            it.driver.thaw(instance)
+            it.freeze(instance)
+            await until(lambda: it.frozen(instance))
+            assert it.paused(instance) == (kind is FreezerKind.ENGINE)
+
+    asyncio.run(story())
+
+
+def test_a_frozen_container_is_asked_to_end_and_not_killed(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, _ = await it.start(app_image, "polite")
+            it.freeze(instance)
+            await until(lambda: it.frozen(instance))
+            await it.driver.stop(instance, 10)
+            assert await it.exits.of(instance) == "exit code 0"
+            assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["adopted", "stranger"])
+def test_what_an_earlier_run_left_frozen_is_thawed(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind, known: bool
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, address = await it.start(app_image, "polite")
+            it.freeze(instance)
+            await until(lambda: it.frozen(instance))
+        async with opened(engine, owner, kind) as it:
+            if known:
+                (found,) = await it.driver.instances()
+                assert (found.instance, found.address) == (instance, address)
+                await ready(address, Readiness(path="/"))
+            await it.driver.stop(instance, 10)
+            if known:
+                assert await it.exits.of(instance) == "exit code 0"
+            assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_its_memory_is_known(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, _ = await it.start(app_image, "polite")
+            it.freeze(instance)
+            memory = await it.driver.memory(instance)
+            assert 2 * 2**20 < memory < 64 * 2**20  # a Python with a small server in it
+            with pytest.raises(DriverError):
+                await it.driver.memory(new_id())
+
+    asyncio.run(story())
+
+
+def test_a_container_that_ended_while_it_was_frozen_is_reported_and_can_be_thawed(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, _ = await it.start(app_image, "polite")
+            it.freeze(instance)
+            await until(lambda: it.frozen(instance))
+            engine.remove_container(instance, force=True)
+            assert await it.exits.of(instance) == "killed by signal 9"
+            it.driver.thaw(instance)
+            await it.driver.stop(instance, 1)
+
+    asyncio.run(story())
+
+
+def test_one_that_is_not_there_cannot_be_frozen_and_that_is_said(
+    engine: APIClient, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            nobody = new_id()
+            it.freeze(nobody)
+            await until(lambda: bool(it.failed))
+            assert it.failed == [nobody]
+
+    asyncio.run(story())
+
+
+def test_a_container_that_somebody_else_paused_is_asked_to_end_and_not_killed(
+    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+) -> None:
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, _ = await it.start(app_image, "polite")
+            engine.pause(instance)
+            await it.driver.stop(instance, 10)
+            assert await it.exits.of(instance) == "exit code 0"
+
+    asyncio.run(story())
