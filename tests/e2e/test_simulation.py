@@ -20,9 +20,10 @@ from wakeful.simulate.logs import read_logs
 from wakeful.simulate.sources import Owners
 from wakeful.simulate.traffic import Arrival, ServiceTime, Traffic
 
-# From zero up, further up, and down again: seconds, and requests per second in them.
-PHASES = [(5.0, 20), (6.0, 60), (6.0, 5)]
-SECONDS = 0.4  # of one request
+# From zero up, further up, and down again: seconds, and requests per second in them. So few
+# and so long that a machine which stands still for a moment makes less than an instance of it.
+PHASES = [(5.0, 5.0), (6.0, 16.0), (6.0, 2.8)]
+SECONDS = 1.5  # of one request
 SAMPLING = 0.2
 
 
@@ -30,14 +31,14 @@ def test_the_same_load_has_the_same_instances_on_real_processes_and_in_the_simul
     processes: Platform, launch: Launch, tmp_path: Path
 ) -> None:
     log = tmp_path / "access.log"
-    service = processes.service(concurrency=4, max_instances=12, scale={"window": "6s"})
+    service = processes.service(concurrency=4, max_instances=9, scale={"window": "6s"})
     wakeful = launch({"hello": service}, **{"access-log": {"file": str(log)}})
     samples = run_load(wakeful)
-    assert max(running for _, running in samples) >= 6
+    assert max(running for _, running in samples) >= 8
 
     starts = started_within(wakeful)
     course = simulated(wakeful, log, starts)
-    assert course.answered == course.requests > 400
+    assert course.answered == course.requests > 130
     # One start time, as long as one took; and what lies between two samples.
     tolerance = max(starts) + SAMPLING
     apart = []

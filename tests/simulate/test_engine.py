@@ -192,6 +192,9 @@ def test_what_a_wake_filter_ignores_neither_wakes_a_service_nor_keeps_it_awake()
     asleep = sum(not 60.5 + 0.5 < check.at < gone for check in checks)
     assert course.rejected == {"asleep": asleep}
     assert course.answered == len(checks) + 1 - asleep
+    # What the scaler is told of is the one visit.
+    demand = [second.demand for second in course.traffic if second.demand]
+    assert demand == pytest.approx([1.0, 0.1])  # the first is an average since it woke
     # Without the filter they keep it awake all the time.
     without = courses_of(hello(), checks)["hello"]
     assert (without.cold_starts, without.rejected) == (1, {})
