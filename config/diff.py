@@ -92,6 +92,11 @@ def definition(template: Template) -> Template:
     return replace(template, **{name: getattr(_DEFAULTS, name) for name in LIVE})
 
 
+def tuned(template: Template, settings: Template) -> Template:
+    """The same instances, under the settings of another template."""
+    return replace(template, **{name: getattr(settings, name) for name in LIVE})
+
+
 _DEFAULTS = Template()
 
 

@@ -34,6 +34,7 @@ _KEYS_OF_UPSTREAMS = (
     "max-request-body",
     "upstreams",
     "domains",
+    "traffic",
     "rollout-duration",
     "concurrency",
     "timeout",
@@ -44,7 +45,7 @@ _KEYS_OF_UPSTREAMS = (
 )
 _WHAT_ANSWERS = ("image", "command", "upstreams")
 # Attributes of a Service; all others are its template's.
-_OF_SERVICE = ("domains", "rollout_duration")
+_OF_SERVICE = ("domains", "traffic", "rollout_duration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,25 @@ def _service(
     template = _settle_timeouts(template, given, defaults, path, report)
     _check_mounts(template.container, path, report)
     _check_scale(template, given, path, report)
+    _check_traffic(service, path, report)
     return replace(service, template=template)
+
+
+def _check_traffic(service: Service, path: str, report: Report) -> None:
+    """Whether those revisions exist is known to whoever has the state directory."""
+    path = child(path, "traffic")
+    total = sum(target.percent for target in service.traffic)
+    if total != 100:
+        report.refuse_at(path, f"the percents sum to {total}, not 100")
+    seen: set[str | None] = set()
+    for index, target in enumerate(service.traffic):
+        if target.revision in seen:
+            name = target.revision or "the latest revision"
+            report.refuse_at(child(path, index), f"{name} has a share already")
+        seen.add(target.revision)
+        if target.revision and target.revision.rpartition("-")[0] != service.name:
+            place = child(child(path, index), "revision")
+            report.refuse_at(place, f"{target.revision} is no revision of {service.name}")
 
 
 def _only(given: Given, keys: Iterable[str]) -> Given:

@@ -25,6 +25,7 @@ from wakeful.config.model import (
     Metric,
     Pull,
     RuntimeKind,
+    TrafficTarget,
     Ulimit,
     WakeFilter,
 )
@@ -97,6 +98,12 @@ def record(make: Callable[..., Any], keys: Section) -> Reader:
 def _image(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", text):
         raise ValueError(f"expected an image such as hello:1.10, not {shown(text)}")
+    return text
+
+
+def _revision(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+-[0-9]{5,}", text):
+        raise ValueError(f"expected a revision such as hello-00001, not {shown(text)}")
     return text
 
 
@@ -220,6 +227,13 @@ def wake_filter(node: Node, path: str, report: Report) -> WakeFilter:
     return found
 
 
+def traffic_target(node: Node, path: str, report: Report) -> TrafficTarget:
+    if "percent" not in mapping(node, path, report).entries:
+        raise report.refuse(node, path, "'percent' is needed")
+    found: TrafficTarget = record(TrafficTarget, TRAFFIC)(node, path, report)
+    return found
+
+
 def waiting_page(node: Node, path: str, report: Report) -> Given:
     """Whether there is one; or what it is like, and then there is one."""
     if isinstance(node, Scalar) and not node.empty:
@@ -284,6 +298,10 @@ WAITING_PAGE: Section = {
 WAKE: Section = {
     "ignore": sequence(wake_filter, "conditions"),
 }
+TRAFFIC: Section = {
+    "revision": scalar(_revision),
+    "percent": within(_whole, 0, 100, "0 to 100"),
+}
 LOGGING: Section = {
     "driver": scalar(container.driver_name),
     "options": pairs(raw, "NAME=value", container.log_option),
@@ -329,6 +347,7 @@ SERVICE: Section = {
     "port": within(_whole, 1, 65535, "1 to 65535"),
     "env": pairs(raw, "NAME=value", _variable),
     "domains": sequence(scalar(quantity.domain), "host names"),
+    "traffic": sequence(traffic_target, "shares"),
     "rollout-duration": whole_seconds(0, math.inf, "0s or more"),
     "concurrency": within(_whole, 0, 1000, "0 to 1000 (0 means no limit)"),
     "min-instances": within(_whole, 0, math.inf, "0 or more"),
@@ -360,6 +379,7 @@ def _belongs_to_one_service(node: Node, path: str, report: Report) -> Any:
 DEFAULTS: Section = {
     **SERVICE,
     "domains": _belongs_to_one_service,
+    "traffic": _belongs_to_one_service,
     "upstreams": _belongs_to_one_service,
 }
 TOP: Section = {
@@ -387,6 +407,7 @@ _PLACES: dict[str, tuple[Section, str]] = {
     "wake": (WAKE, "'wake'"),
     "waiting-page": (WAITING_PAGE, "'waiting-page'"),
     "wake-filter": (WAKE_FILTER, "'wake.ignore'"),
+    "traffic": (TRAFFIC, "a share of 'traffic'"),
     "logging": (LOGGING, "'logging'"),
     "ulimit": (ULIMIT, "a limit of 'ulimits'"),
     "access-log": (ACCESS_LOG, "'access-log'"),
@@ -408,6 +429,7 @@ _FOREIGN = {
     "timeout-seconds": "timeout",
     "stable-window": "window",
     "scale-down-delay": "down-delay",
+    "revision-name": "revision",
     "initial-scale": "initial",
     "activation-scale": "activation",
     "metric-aggregation-algorithm": "aggregation",

@@ -94,6 +94,23 @@ def in_force(rollout: Rollout, duration: float, now: int) -> Rollout:
     return replace(rollout, pace=pace)
 
 
+def resized(rollout: Rollout, percent: int) -> Rollout:
+    """The same revisions with more or less to share: the newest wins, the oldest loses first."""
+    change = percent - rollout.percent
+    *older, newest = rollout.shares
+    if change >= 0:
+        newest = replace(newest, percent=newest.percent + change)
+    while change < 0 and older:
+        oldest = older.pop(0)
+        if oldest.percent > -change:
+            older.insert(0, replace(oldest, percent=oldest.percent + change))
+        change = min(0, change + oldest.percent)
+    newest = replace(newest, percent=newest.percent + min(0, change))
+    if not older:
+        return settled(newest.revision, percent)
+    return replace(rollout, shares=(*older, newest), percent=percent)
+
+
 def step(rollout: Rollout, now: int) -> Rollout:
     """Move one step's percents to the newest revision, if it is time.
 

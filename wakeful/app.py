@@ -80,6 +80,11 @@ class App:
         self._find_runtime()
         try:
             self._state.open()
+            try:
+                self._check_pinned(self._loaded)
+            except ConfigError:
+                self._state.close()
+                raise
             await self._assemble()
         except StateError as error:
             raise StartError(str(error)) from None
@@ -117,7 +122,8 @@ class App:
             await self._bind()
             found = await self._driver.instances()
             # In one turn of the loop, so that what is adopted counts as the minimum.
-            self._take_over(config, self._still_serving(found))
+            running = {instance.revision for instance in found}
+            self._take_over(config, self._state.answered(config.services, running))
             self._adopt(found)
             self._scale_file.recall(self._scaler, time.time())
             await self.plane.listen()
@@ -171,23 +177,6 @@ class App:
         await self._admin.close()
         self.plane.close()
         self._state.close()
-
-    def _still_serving(self, found: Sequence[Found]) -> dict[str, Revision]:
-        """What answered when an earlier run ended: it goes on until the latest is ready.
-
-        Where no deployment was under way it was the latest of that time, which
-        is of use only if it runs.
-        """
-        running = {instance.revision for instance in found}
-        serving = {}
-        for name in self.config.services:
-            revision = self._state.serving(name)
-            if revision is None:
-                revision = self._state.latest(name)
-                if revision is None or revision.name not in running:
-                    continue
-            serving[name] = revision
-        return serving
 
     def _adopt(self, found: Sequence[Found]) -> None:
         """Take back what an earlier run left behind, and stop what fits nothing any more."""
@@ -299,6 +288,7 @@ class App:
 
     def _apply(self, loaded: Loaded) -> None:
         old, new = self.config, loaded.config
+        self._check_pinned(loaded)
         fixed = fixed_changes(self._loaded.config, new)
         if fixed:
             log.warning("reload: only a restart can change %s", ", ".join(fixed))
@@ -331,10 +321,21 @@ class App:
     ) -> None:
         """Make this the configuration. Raises StateError, and has changed nothing then."""
         services = list(config.services.values())
+        pinned = {one.name: self._state.pinned(one) for one in services}
         latest = {one.service: one for one in self._state.revisions(services, serving, moved)}
         self.config = config
         self.plane.trusted = config.trusted_proxies
-        self._deployments.apply(services, config.domain, latest, serving)
+        self._deployments.apply(services, config.domain, latest, serving, pinned)
+
+    def _check_pinned(self, loaded: Loaded) -> None:
+        """Raises ConfigError for a share of a revision that is not remembered."""
+        unknown = [
+            (f"services.{name}.traffic[{index}].revision", f"{revision} is not remembered")
+            for name, service in loaded.config.services.items()
+            for index, revision in self._state.unknown(service)
+        ]
+        if unknown:
+            raise loaded.error(unknown)
 
     # Names of images that come to mean others
 

@@ -9,18 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
 
 from wakeful.clock import Now
 from wakeful.config.model import Revision, Service
 from wakeful.events import Backends, Endpoint
-from wakeful.proxy.rollout import SECOND, Rollout, Share, begin, in_force, settled, step
+from wakeful.proxy.rollout import (
+    SECOND,
+    Rollout,
+    Share,
+    begin,
+    in_force,
+    resized,
+    settled,
+    step,
+)
 from wakeful.proxy.server import DataPlane, RouteTo
 from wakeful.scaler.autoscaler import Autoscaler
 from wakeful.scaler.bounds import Bounds, initial_scale
 
 log = logging.getLogger("wakeful.deploy")
+
+
+Shares: TypeAlias = tuple[tuple[int, Revision], ...]  # in percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +66,9 @@ class _Deployment:
     service: Service
     hosts: tuple[str, ...]
     latest: Revision
-    rollout: Rollout  # of those that get requests; the newest of them was ready last
+    rollout: Rollout  # of what is not pinned; the newest that has a share was ready last
     holders: dict[str, Revision]  # they
+    pinned: Shares = ()  # of older revisions, whatever becomes the latest
     timer: asyncio.TimerHandle | None = field(default=None)
 
     @property
@@ -61,12 +77,24 @@ class _Deployment:
         return self.latest.name != self.rollout.newest
 
     def revisions(self) -> Iterator[Revision]:
+        for _, revision in self.pinned:
+            yield revision
         yield from self.holders.values()
         if self.awaits:
             yield self.latest
 
+    def traffic(self) -> tuple[Share, ...]:
+        """Every revision that gets requests, oldest first."""
+        percents: Counter[str] = Counter()
+        for percent, revision in self.pinned:
+            percents[revision.name] += percent
+        for share in self.rollout.shares:
+            percents[share.revision] += share.percent
+        return tuple(Share(name, percent) for name, percent in sorted(percents.items()) if percent)
+
     def route(self) -> RouteTo:
-        shares = [(one.percent, self.holders[one.revision]) for one in self.rollout.shares]
+        shares = [*self.pinned]
+        shares += [(one.percent, self.holders[one.revision]) for one in self.rollout.shares]
         if self.awaits:
             shares.append((0, self.latest))
         return RouteTo(self.service.name, self.hosts, tuple(shares))
@@ -108,10 +136,12 @@ class Deployments:
         domain: str,
         latest: Mapping[str, Revision],
         serving: Mapping[str, Revision],
+        pinned: Mapping[str, Shares] = MappingProxyType({}),
     ) -> None:
         """Make these the services, with these as their latest revisions.
 
         Where ``serving`` names another one, it answers until the latest is ready.
+        What is ``pinned`` gets its share at once; the rest is the latest's.
         """
         before = {revision.name for it in self._deployments.values() for revision in it.revisions()}
         known, self._deployments = self._deployments, {}
@@ -119,6 +149,7 @@ class Deployments:
             new = latest[service.name]
             it = known.pop(service.name, None) or _first(serving.get(service.name, new), service)
             it.service, it.hosts = service, hosts_of(service, domain)
+            it.pinned = pinned.get(service.name, ())
             self._deployments[service.name] = it
             self._renew(it, new, wait=service.name in serving)
         for it in known.values():
@@ -179,7 +210,7 @@ class Deployments:
                 service=name,
                 latest_created=it.latest.name,
                 latest_ready=it.rollout.newest,
-                traffic=it.rollout.shares,
+                traffic=it.traffic(),
                 message=self._message(it) if it.awaits else "",
             )
 
@@ -188,14 +219,17 @@ class Deployments:
     def _renew(self, it: _Deployment, latest: Revision, *, wait: bool) -> None:
         changed = latest.name != it.latest.name
         it.latest = latest
+        percent = 100 - sum(pinned for pinned, _ in it.pinned)
+        if percent != it.rollout.percent:
+            self._give(it, resized(it.rollout, percent))
         if latest.name in it.holders:
             it.holders[latest.name] = latest  # other settings of the same definition
         if changed and not wait:
-            self._give(it, settled(latest.name))
+            self._give(it, settled(latest.name, percent))
         elif changed and not _needed(latest):
             self._give(it, self._next(it))
         elif not it.service.rollout_duration and not it.rollout.over:
-            self._give(it, settled(it.rollout.newest))
+            self._give(it, settled(it.rollout.newest, percent))
 
     def _bring_up(self, these: list[_Deployment]) -> None:
         before, self._awaited = self._awaited, {it.latest.name: it for it in these}
@@ -209,7 +243,7 @@ class Deployments:
                     it.rollout.newest,
                 )
             # All requests at once need as many instances as they have now.
-            at_once = not it.service.rollout_duration
+            at_once = it.rollout.percent and not it.service.rollout_duration
             self._scaler.bring_up(name, sum(map(self._scaler.ready, it.holders)) if at_once else 0)
 
     def _look(self, it: _Deployment) -> None:
@@ -240,7 +274,7 @@ class Deployments:
         """How the latest gets its requests, from now on."""
         name, duration = it.latest.name, it.service.rollout_duration
         if not duration:
-            return settled(name)
+            return settled(name, it.rollout.percent)
         now = self._nanoseconds()
         # Routes of this process are in force at once, so steps may be as short as a second.
         return in_force(begin(it.rollout, name, now), duration, now)
@@ -257,7 +291,7 @@ class Deployments:
         before = it.holders
         self._give(it, rollout)
         self._plane.reroute(it.route())
-        for name in before.keys() - it.holders.keys():
+        for name in before.keys() - {one.name for one in it.revisions()}:
             self._retire(name)
 
     def _give(self, it: _Deployment, rollout: Rollout) -> None:

@@ -11,14 +11,18 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wakeful.config.diff import digest
+from wakeful.config.diff import digest, tuned
 from wakeful.config.essence import essence, restored
 from wakeful.config.model import Revision, Service, Template
+
+# So many revisions before the latest are remembered, to be pinned; Knative's garbage
+# collection keeps 20 of those that have no route.
+KEPT = 20
 
 
 class StateError(Exception):
@@ -42,6 +46,7 @@ class _Remembered:
     generation: int  # of its latest revision
     digest: str
     template: Any = None  # the essence of its latest; None where an older wakeful wrote it
+    former: Mapping[int, Any] = field(default_factory=dict)  # generation -> essence
     # The one before, while it serves because the latest is not ready, or not for all.
     serving: tuple[int, Any] | None = None  # generation, essence
 
@@ -82,10 +87,40 @@ class StateDirectory:
         it = self._services.get(service)
         return None if it is None else _revision(service, it.generation, it.template)
 
-    def serving(self, service: str) -> Revision | None:
-        """The revision that served while the latest was not ready, if that is not over."""
-        it = self._services.get(service)
-        return None if it is None or it.serving is None else _revision(service, *it.serving)
+    def answered(self, services: Iterable[str], running: Collection[str]) -> dict[str, Revision]:
+        """What answered when the last run ended: it goes on until the latest is ready.
+
+        Where no deployment was under way it was the latest of that time, which
+        is of use only if it is among the revisions that are ``running``.
+        """
+        answered = {}
+        for name in services:
+            it = self._services.get(name)
+            if it is not None and it.serving is not None:
+                revision = _revision(name, *it.serving)
+            else:
+                revision = self.latest(name)
+                if revision is not None and revision.name not in running:
+                    continue
+            if revision is not None:
+                answered[name] = revision
+        return answered
+
+    def pinned(self, service: Service) -> tuple[tuple[int, Revision], ...]:
+        """Its revisions that have a percentage of their own, under its settings of now."""
+        shares = []
+        for target in service.traffic:
+            revision = target.revision and self._former(service.name, target.revision)
+            if revision:
+                template = tuned(revision.template, service.template)
+                shares.append((target.percent, replace(revision, template=template)))
+        return tuple(shares)
+
+    def unknown(self, service: Service) -> Iterator[tuple[int, str]]:
+        """Those of its traffic targets, by their place, whose revision is not remembered."""
+        for index, target in enumerate(service.traffic):
+            if target.revision and self._former(service.name, target.revision) is None:
+                yield index, target.revision
 
     def revisions(
         self,
@@ -107,7 +142,8 @@ class StateDirectory:
             now, old = digest(service.template), serving.get(service.name)
             if now != known.digest or service.name in moved:
                 answers = None if old is None else (old.generation, essence(old.template))
-                known = _Remembered(known.generation + 1, now, serving=answers)
+                former = _remembered(known, service)
+                known = _Remembered(known.generation + 1, now, serving=answers, former=former)
             known = replace(known, template=essence(service.template))
             self._services[service.name] = known
             latest.append(Revision(service.name, known.generation, service.template))
@@ -130,6 +166,15 @@ class StateDirectory:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _former(self, service: str, name: str) -> Revision | None:
+        """The revision of this name: the latest, or one of some before it."""
+        it, number = self._services.get(service), name.rpartition("-")[2]
+        if it is None or not number.isascii() or not number.isdigit():
+            return None
+        every = {**it.former, it.generation: it.template}
+        revision = _revision(service, int(number), every.get(int(number)))
+        return revision if revision is not None and revision.name == name else None
 
     def _read(self) -> None:
         try:
@@ -167,6 +212,21 @@ class StateDirectory:
             raise StateError(f"{self._file} cannot be written: {error.strerror}") from None
 
 
+def _remembered(it: _Remembered, service: Service) -> dict[int, Any]:
+    """What is kept when the latest is followed by another: the newest, and what has a share."""
+    every = {**it.former, it.generation: it.template} if it.generation else {}
+    pinned = {target.revision for target in service.traffic}
+    return {
+        generation: said
+        for generation, said in every.items()
+        if generation > it.generation - KEPT or _name(service.name, generation) in pinned
+    }
+
+
+def _name(service: str, generation: int) -> str:
+    return Revision(service, generation, Template()).name
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
@@ -185,12 +245,15 @@ def _read_service(entry: Any) -> _Remembered:
         int(entry["generation"]),
         str(entry["digest"]),
         entry.get("template"),
+        {int(generation): said for generation, said in entry.get("former", {}).items()},
         None if serving is None else (int(serving["generation"]), serving.get("template")),
     )
 
 
 def _said(it: _Remembered) -> dict[str, Any]:
     said = {"generation": it.generation, "digest": it.digest, "template": it.template}
+    if it.former:
+        said["former"] = it.former
     if it.serving is not None:
         generation, template = it.serving
         said["serving"] = {"generation": generation, "template": template}

@@ -441,6 +441,77 @@ def test_a_way_back_does_not_have_to_be_gradual() -> None:
     run(main())
 
 
+# Shares that are given by hand
+
+
+def test_what_is_pinned_has_its_share_at_once_and_the_latest_the_rest() -> None:
+    async def main() -> None:
+        async with world() as it:
+            one = it.deploy()
+            it.deploy()
+            await until(3)
+            assert ONE not in it.scaler  # it was never asked for
+            it.pin((one, 90))
+            assert it.shares() == {ONE: 90, TWO: 10}
+            assert it.standing().traffic == (Share(ONE, 90), Share(TWO, 10))
+            answers = await asyncio.gather(*(it.send() for _ in range(500)))
+            assert not [answer for answer in answers if "refused" in answer]
+            assert 420 <= sum(answer.startswith(ONE) for answer in answers) <= 480
+
+            it.pin()
+            assert it.shares() == {TWO: 100}
+            await until(8)
+            assert set(await it.running()) == {TWO}
+            assert list(it.plane.throttlers) == [TWO]
+
+    run(main())
+
+
+def test_a_new_revision_moves_within_the_share_of_the_latest() -> None:
+    async def main() -> None:
+        async with world() as it:
+            one = it.deploy(rollout=10)
+            await it.send()
+            it.deploy(rollout=10)
+            it.pin((one, 60))
+            await until(3.5)
+            # Ready at 0.8. 39 percent in nine steps of four, a second apart.
+            assert it.shares() == {ONE: 91, TWO: 9}
+            await until(15)
+            assert it.shares() == {ONE: 60, TWO: 40}
+            it.deploy(rollout=10)
+            await until(15.5)
+            assert it.shares() == {ONE: 60, TWO: 39, THREE: 1}
+            await until(30)
+            assert it.shares() == {ONE: 60, THREE: 40}
+            assert TWO not in it.plane.throttlers
+
+    run(main())
+
+
+def test_the_latest_may_have_nothing_and_is_known_to_start_all_the_same() -> None:
+    async def main() -> None:
+        async with world(broken_from_the_second_on) as it:
+            one = it.deploy()
+            await it.send()
+            it.pin((one, 100))
+            it.deploy()
+            await until(30)
+            assert it.shares() == {ONE: 100}
+            assert it.standing().message == "no room"
+            it.driver.default = Script()
+            await until(100)
+            assert it.shares() == {ONE: 100}
+            assert (it.standing().latest_ready, it.standing().pending) == (TWO, False)
+            assert await it.send() == f"{ONE} 0.35"
+            it.pin()
+            assert it.shares() == {TWO: 100}
+            await until(104)
+            assert list(it.plane.throttlers) == [TWO]
+
+    run(main())
+
+
 # Whatever happens
 
 STORY = st.lists(

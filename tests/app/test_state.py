@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wakeful.config.model import Queue, Revision, Service, Template
+from wakeful.config.model import Queue, Revision, Service, Template, TrafficTarget
 from wakeful.state import StateDirectory, StateError
 
 FIRST = Service("hello", Template(image="hello:1", env=(("KEY", "secret"),)))
@@ -36,8 +36,10 @@ def test_the_latest_revision_is_known_with_its_template(tmp_path: Path) -> None:
         assert state.latest("hello") is None
         assert state.revisions([FIRST], {}) == [Revision("hello", 1, FIRST.template)]
     with run(tmp_path) as state:
-        assert state.latest("hello") == Revision("hello", 1, FIRST.template)
-        assert state.serving("hello") is None
+        first = Revision("hello", 1, FIRST.template)
+        assert state.latest("hello") == first
+        assert state.answered(["hello", "other"], ()) == {}
+        assert state.answered(["hello", "other"], {first.name}) == {"hello": first}
         assert [one.name for one in state.revisions([FIRST], {})] == ["hello-00001"]
         assert [one.name for one in state.revisions([SECOND], {})] == ["hello-00002"]
 
@@ -58,17 +60,17 @@ def test_what_serves_until_the_latest_is_ready_is_known_until_it_is_settled(tmp_
         state.revisions([SECOND], {"hello": old})
         state.revisions([SECOND], {})  # another reload, in the middle of it
     with run(tmp_path) as state:
-        assert state.serving("hello") == old
+        assert state.answered(["hello"], ()) == {"hello": old}
         assert state.latest("hello") == Revision("hello", 2, SECOND.template)
         state.revisions([THIRD], {"hello": old})
-        assert state.serving("hello") == old
+        assert state.answered(["hello"], ()) == {"hello": old}
         state.settle("hello")
         state.settle("hello")
         state.settle("nobody")
         state.save()
     assert "serving" not in said(tmp_path)
     with run(tmp_path) as state:
-        assert state.serving("hello") is None
+        assert state.answered(["hello"], ()) == {}
         assert state.latest("hello") == Revision("hello", 3, THIRD.template)
 
 
@@ -78,8 +80,32 @@ def test_a_service_that_is_removed_keeps_its_number_and_nothing_that_serves(tmp_
         state.revisions([SECOND], {"hello": Revision("hello", 1, FIRST.template)})
         state.revisions([], {})
     with run(tmp_path) as state:
-        assert state.serving("hello") is None
+        assert state.answered(["hello"], ()) == {}
         assert [one.name for one in state.revisions([SECOND], {})] == ["hello-00002"]
+
+
+def test_former_revisions_are_remembered_by_name_to_be_pinned(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        for number in range(1, 31):
+            template = Template(image=f"hello:{number}")
+            traffic = (TrafficTarget(10, "hello-00002"), TrafficTarget(90))
+            state.revisions([Service("hello", template, traffic=traffic)], {})
+    with run(tmp_path) as state:
+        known = [TrafficTarget(1, f"hello-{number:05d}") for number in (2, *range(10, 31))]
+        # As they were made, under the settings of now.
+        template = Template(image="hello:new", max_instances=3)
+        pinned = state.pinned(Service("hello", template, traffic=(*known, TrafficTarget(78))))
+        assert pinned == tuple(
+            (1, Revision("hello", number, Template(image=f"hello:{number}", max_instances=3)))
+            for number in (2, *range(10, 31))
+        )
+        names = ("hello-00001", "hello-00009", "hello-00031", "hello-000030")
+        targets = tuple(TrafficTarget(25, name) for name in names)
+        unknown = Service("hello", template, traffic=targets)
+        assert list(state.unknown(unknown)) == list(enumerate(names))
+        assert state.pinned(unknown) == ()
+        other = Service("other", template, traffic=(TrafficTarget(100, "other-00001"),))
+        assert list(state.unknown(other)) == [(0, "other-00001")]
 
 
 def test_nothing_is_written_when_nothing_was_settled(tmp_path: Path) -> None:
@@ -120,7 +146,7 @@ def test_a_template_that_is_not_understood_is_not_known(tmp_path: Path, template
     file.write_text(json.dumps(content))
     with run(tmp_path) as state:
         assert state.latest("hello") is None
-        assert state.serving("hello") is None
+        assert state.answered(["hello"], ()) == {}
         assert [one.name for one in state.revisions([FIRST], {})] == ["hello-00001"]
 
 

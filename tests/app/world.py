@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from wakeful.config.model import Config, Revision, Scale, Service, Template
-from wakeful.deploy import Deployments, Standing
+from wakeful.deploy import Deployments, Shares, Standing
 from wakeful.events import Backends, Load
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.server import DataPlane
@@ -74,6 +74,7 @@ class World:
         self.services: dict[str, Service] = {}
         self.generations: Counter[str] = Counter()
         self.latest: dict[str, Revision] = {}
+        self.pinned: dict[str, Shares] = {}
         self.tasks: set[asyncio.Task[str]] = set()
 
     # What an application does
@@ -85,19 +86,26 @@ class World:
         rollout: float = 0.0,
         serving: Revision | None = None,
         **keys: Any,
-    ) -> None:
+    ) -> Revision:
         """Another definition; ``serving`` is what an earlier run left."""
         self.generations[name] += 1
         template = Template(image=f"{name}:{self.generations[name]}", **keys)
         self.services[name] = Service(name, template, rollout_duration=rollout)
         self.latest[name] = Revision(name, self.generations[name], template)
         self.reload({} if serving is None else {name: serving})
+        return self.latest[name]
+
+    def pin(self, *shares: tuple[Revision, int]) -> None:
+        """What is left of hello's hundred percent is the latest's."""
+        self.pinned = {"hello": tuple((percent, revision) for revision, percent in shares)}
+        self.reload()
 
     def reload(self, left: Mapping[str, Revision] = MappingProxyType({})) -> None:
         """Read the file, whatever it says now."""
         services = list(self.services.values())
         latest = {name: self.latest[name] for name in self.services}
-        self.deployments.apply(services, DOMAIN, latest, {**self.deployments.in_use(), **left})
+        serving = {**self.deployments.in_use(), **left}
+        self.deployments.apply(services, DOMAIN, latest, serving, self.pinned)
 
     def set_rollout(self, duration: float, name: str = "hello") -> None:
         self.services[name] = replace(self.services[name], rollout_duration=duration)
@@ -165,7 +173,10 @@ class World:
         """By the routes: what requests really meet."""
         route = self.plane.routes.match(f"{name}.{DOMAIN}".encode())
         assert route is not None
-        return {door.name: percent for percent, door in route.shares}
+        shares: Counter[str] = Counter()
+        for percent, door in route.shares:
+            shares[door.name] += percent
+        return dict(shares)
 
     def starts(self, revision: str) -> list[float]:
         return [round(one.at, 6) for one in self.driver.starts if one.revision == revision]

@@ -326,6 +326,60 @@ BAD_VALUES = [
         "unknown key here; it belongs in 'wake'",
     ),
     (
+        "rollout-duration: 500ms",
+        "4:23",
+        "rollout-duration",
+        "must be 0s or more in whole seconds, not 500ms",
+    ),
+    (
+        "traffic: [{revision: a-00001, percent: 90}]",
+        "4:5",
+        "traffic",
+        "the percents sum to 90, not 100",
+    ),
+    (
+        "traffic: [{revision: a-00001, percent: 90}, {revision: a-00001, percent: 10}]",
+        "4:49",
+        "traffic[1]",
+        "a-00001 has a share already",
+    ),
+    (
+        "traffic: [{percent: 90}, {percent: 10}]",
+        "4:30",
+        "traffic[1]",
+        "the latest revision has a share already",
+    ),
+    (
+        "traffic: [{revision: b-00001, percent: 100}]",
+        "4:26",
+        "traffic[0].revision",
+        "b-00001 is no revision of a",
+    ),
+    (
+        "traffic: [{revision: latest, percent: 100}]",
+        "4:26",
+        "traffic[0].revision",
+        "expected a revision such as hello-00001, not 'latest'",
+    ),
+    (
+        "traffic: [{revision: a-00001}]",
+        "4:15",
+        "traffic[0]",
+        "'percent' is needed",
+    ),
+    (
+        "traffic: [{percent: 101}]",
+        "4:25",
+        "traffic[0].percent",
+        "must be 0 to 100, not 101",
+    ),
+    (
+        "traffic: [{revisionName: a-00001, percent: 100}]",
+        "4:16",
+        "traffic[0].revisionName",
+        "unknown key; did you mean 'revision'?",
+    ),
+    (
         "min-instances: 11",
         "4:20",
         "min-instances",
@@ -837,7 +891,8 @@ def test_every_key_belongs_to_a_field_of_the_model() -> None:
     def attributes(kind: type) -> set[str]:
         return {name.replace("_", "-") for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
 
-    of_a_service = attributes(model.Service) - {"name", "template", "traffic"}
+    of_a_service = attributes(model.Service) - {"name", "template"}
+    assert set(schema.TRAFFIC) == attributes(model.TrafficTarget)
     assert set(schema.CONTAINER) == attributes(model.Container)
     assert set(schema.SERVICE) == (
         (attributes(model.Template) - {"container"}) | set(schema.CONTAINER) | of_a_service

@@ -27,6 +27,7 @@ from wakeful.config.model import (
     Scale,
     Service,
     Template,
+    TrafficTarget,
     Ulimit,
     Volume,
     WaitingPage,
@@ -384,6 +385,20 @@ def test_services_are_kept_in_the_order_of_the_file() -> None:
 def test_a_service_may_name_its_own_address_among_its_domains() -> None:
     text = "services: {a: {image: x, domains: [a.localhost, a.example]}}"
     assert config(text).services["a"].domains == ("a.localhost", "a.example")
+
+
+def test_requests_may_be_shared_between_revisions() -> None:
+    text = "services: {a: {image: x, traffic: [{revision: a-00003, percent: 90}, {percent: 10}]}}"
+    shares = (TrafficTarget(90, "a-00003"), TrafficTarget(10))
+    assert config(text).services["a"].traffic == shares
+    assert config("services: {a: {image: x}}").services["a"].traffic == (TrafficTarget(100),)
+
+
+def test_a_rollout_may_have_its_duration_from_the_defaults() -> None:
+    text = "defaults: {rollout-duration: 5m}\nservices: {a: {image: x}, b: {upstreams: [h:1]}}"
+    assert [one.rollout_duration for one in config(text).services.values()] == [300, 300]
+    own = config(text.replace("image: x", "image: x, rollout-duration: 0s")).services["a"]
+    assert own.rollout_duration == 0
 
 
 def test_a_name_may_be_as_long_as_its_revisions_allow() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.e2e.conftest import Launch
-from tests.e2e.harness import Answer, Platform, Wakeful, until
+from tests.e2e.harness import Answer, Platform, Wakeful, until, wakeful_command
 
 
 class Load:
@@ -194,3 +194,41 @@ def test_a_definition_that_changed_while_wakeful_was_away_is_deployed_as_any_oth
     until(lambda: [m for m in wakeful.messages() if "cannot take over" in m], "a failure")
     deploy(wakeful, processes.service(env={"MENDED": "1"}), "hello-00003")
     until(lambda: len(wakeful.processes()) == 1, "the old one gone")
+
+
+def test_an_older_revision_may_be_given_a_share_and_be_gone_back_to(
+    processes: Platform, launch: Launch
+) -> None:
+    def definition(*shares: dict[str, Any], **env: str) -> dict[str, Any]:
+        keys: dict[str, Any] = {"traffic": list(shares)} if shares else {}
+        return processes.service(env=env, **keys)
+
+    wakeful = launch({"hello": definition(V="1")})
+    assert wakeful.get("hello").json()["revision"] == "hello-00001"
+    old = {"revision": "hello-00001"}
+    with load(wakeful) as it:
+        until(lambda: it.met("hello-00001"), "answers")
+        wakeful.write({"hello": definition(old | {"percent": 50}, {"percent": 50}, V="2")})
+        assert wakeful.reload() == "reloaded: 1 changed"
+        until(lambda: latest_ready(wakeful) == "hello-00002", "the new one")
+        assert [share["percent"] for share in status(wakeful)["traffic"]] == [50, 50]
+        until(lambda: all("hello-00002" in met for met in it.revisions()), "the new one, by chance")
+        wakeful.write({"hello": definition(old | {"percent": 100}, V="2")})
+        assert wakeful.reload() == "reloaded: 1 rerouted"
+        until(lambda: it.met("hello-00001"), "the old one for everybody")
+    assert set(it.statuses()) == {200}
+
+    wakeful.write({"hello": definition({"revision": "hello-00009", "percent": 100}, V="2")})
+    assert wakeful.reload().startswith("reload failed, the old configuration stays:\n")
+    where = "services.hello.traffic[0].revision: hello-00009 is not remembered"
+    assert where in wakeful.messages()[-1]
+    assert wakeful.stop() == 0
+    refused = wakeful_command("run", "-c", str(wakeful.file))
+    assert refused.returncode == 1
+    assert where in refused.stderr
+    wakeful.write({"hello": definition(old | {"percent": 100}, V="2")})
+    wakeful.start()
+    assert wakeful.get("hello").json()["revision"] == "hello-00001"
+    wakeful.write({"hello": definition(V="2")})
+    wakeful.reload()
+    assert wakeful.get("hello").json()["revision"] == "hello-00002"

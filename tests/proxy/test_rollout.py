@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakeful.proxy.rollout import SECOND, Pace, Rollout, Share, begin, in_force, settled, step
+from wakeful.proxy.rollout import (
+    SECOND,
+    Pace,
+    Rollout,
+    Share,
+    begin,
+    in_force,
+    resized,
+    settled,
+    step,
+)
 
 
 def percents(rollout: Rollout) -> list[tuple[str, int]]:
@@ -73,6 +83,30 @@ def test_the_youngest_gives_first_and_goes_when_it_has_nothing_left() -> None:
     thrice = step(twice, now=122)
     assert percents(thrice) == [("a", 5), ("c", 95)]
     assert step(thrice, now=132) == settled("c")
+
+
+@pytest.mark.parametrize(
+    ("percent", "shares"),
+    [
+        (100, [("a", 20), ("b", 30), ("c", 50)]),
+        (80, [("a", 20), ("b", 30), ("c", 30)]),
+        (70, [("a", 10), ("b", 30), ("c", 30)]),
+        (60, [("b", 30), ("c", 30)]),
+        (45, [("b", 15), ("c", 30)]),
+        (30, [("c", 30)]),
+        (10, [("c", 10)]),
+        (0, [("c", 0)]),
+    ],
+)
+def test_with_more_to_share_the_newest_wins_and_with_less_the_oldest_loses_first(
+    percent: int, shares: list[tuple[str, int]]
+) -> None:
+    pace = Pace(size=5, interval=SECOND, due=9)
+    three = Rollout((Share("a", 20), Share("b", 30), Share("c", 30)), percent=80, pace=pace)
+    changed = resized(three, percent)
+    assert (percents(changed), changed.percent) == (shares, percent)
+    assert changed.pace == (pace if len(shares) > 1 else None)
+    assert percents(resized(settled("a", 0), 40)) == [("a", 40)]
 
 
 @given(
