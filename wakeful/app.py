@@ -98,7 +98,7 @@ class App:
                 access = AccessLog(config.access_log, loop)
             self.plane = DataPlane(self, access=access, trusted=config.trusted_proxies)
             self._driver = self._new_driver()
-            self._spares = Spares(self._driver, _frozen_memory(config), now=time.monotonic)
+            self._spares = Spares(self._driver, frozen_memory(config), now=time.monotonic)
             self._scaler = Autoscaler(
                 self._driver,
                 Probe,
@@ -292,7 +292,7 @@ class App:
         fixed = fixed_changes(self._loaded.config, new)
         if fixed:
             log.warning("reload: only a restart can change %s", ", ".join(fixed))
-        self._spares.resize(_frozen_memory(new))
+        self._spares.resize(frozen_memory(new))
         changes = diff(old.services, new.services)
         config = replace(
             old,
@@ -418,6 +418,6 @@ class App:
             log.error("%s failed", task.get_name(), exc_info=error)
 
 
-def _frozen_memory(config: Config) -> int:
+def frozen_memory(config: Config) -> int:
     """Bytes that the frozen spares of this host may hold together."""
     return config.frozen_memory.of(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wakeful.config.load import loads
 from wakeful.config.model import Config
-from wakeful.simulate.course import Course
+from wakeful.simulate.course import Course, Steps
 from wakeful.simulate.engine import simulate, tail
 from wakeful.simulate.traffic import Arrival, Asker, Traffic
 
@@ -111,6 +111,41 @@ def test_several_start_times_are_drawn_from() -> None:
     assert set(course.ready.moments[1:3]) == {1.25, 1.75}
     assert course.ready.at(1.25) + 30 == pytest.approx(60, abs=20)
     assert course.ready.at(1.75) == 60
+
+
+# Frozen spares
+
+
+def test_what_is_not_wanted_stays_as_a_frozen_spare_and_is_thawed_when_it_is_wanted_again() -> None:
+    course = course_of(hello(), [(0.0, 0.1), (300.0, 0.1)])
+    assert (course.cold_starts, course.starts, course.thaws) == (1, 1, 1)
+    assert [course.waits.percentile(p) for p in (50, 100)] == pytest.approx([0.0, 0.5])
+    assert [course.instances.at(t) for t in (30, 150, 310)] == [1, 0, 1]
+    assert [course.spares.at(t) for t in (30, 150, 310)] == [0, 1, 0]
+    assert course.ready.at(150) == 0
+    assert course.instance_seconds + course.spare_seconds == pytest.approx(course.seconds)
+    assert 2 * 60 < course.instance_seconds < 2 * (60 + 6)
+    assert course.instances.peak == course.spares.peak == 1
+
+
+def test_a_spare_is_stopped_when_its_time_is_up() -> None:
+    course = course_of(hello(idle="{stop-after: 40s}"), [(0.0, 0.1), (300.0, 0.1)])
+    assert (course.cold_starts, course.starts, course.thaws) == (2, 2, 0)
+    # The second one is still there when the simulation is over.
+    assert 40 < course.spare_seconds <= 40 + 30
+    none = course_of(hello(idle="{stop-after: 0s}"), [(0.0, 0.1), (300.0, 0.1)])
+    assert (none.starts, none.spare_seconds) == (2, 0)
+
+
+def test_spares_have_so_much_memory_together_and_the_latest_used_keep_it() -> None:
+    config = configured(
+        "frozen-memory: 200Mi\n"
+        "defaults: {command: x, scale: {window: 6s}}\n"
+        "services: {a: {}, b: {}}"
+    )
+    courses = courses_of(config, [Arrival(0.0, "a", 1.0), Arrival(30.0, "b", 1.0)])
+    assert [courses["a"].spares.at(t) for t in (20, 60)] == [1, 0]
+    assert courses["b"].spares.at(60) == 1
 
 
 # Limits, as in the data plane
@@ -218,6 +253,7 @@ KEYS = st.fixed_dictionaries(
         "min_instances": st.sampled_from([0, 0, 1]),
         "timeout": st.sampled_from(["3s", "300s"]),
         "queue": st.sampled_from(["{limit: 2, timeout: 1s}", "{limit: 50, timeout: 60s}"]),
+        "idle": st.sampled_from(["{stop-after: 0s}", "{freeze-after: 0s, stop-after: 9s}", "{}"]),
         "scale": st.sampled_from(["{window: 6s}", "{window: 12s, metric: rps, target: 2}"]),
     }
 )
@@ -248,20 +284,20 @@ def test_whatever_comes_it_is_answered_or_rejected_and_instances_add_up(
     most = config.services["hello"].template.max_instances
     assert course.desired.peak <= most
     assert course.ready.peak <= most
-    ends = [*course.instances.moments[1:], course.seconds]
-    integral = sum(
-        value * (end - begin)
-        for begin, end, value in zip(
-            course.instances.moments, ends, course.instances.values, strict=True
-        )
-    )
-    assert course.instance_seconds == pytest.approx(integral)
-    assert all(value >= 0 for value in course.instances.values)
+    assert course.instance_seconds == pytest.approx(integral(course.instances, course.seconds))
+    assert course.spare_seconds == pytest.approx(integral(course.spares, course.seconds))
+    assert all(value >= 0 for value in (*course.instances.values, *course.spares.values))
 
     again = courses_of(config, arrivals, start_times)["hello"]
     for one in (course, again):
         one.waits.percentile(100)
     assert _plain(again) == _plain(course)
+
+
+def integral(steps: Steps, end: float) -> float:
+    ends = [*steps.moments[1:], end]
+    stretches = zip(steps.moments, ends, steps.values, strict=True)
+    return sum(value * (end - begin) for begin, end, value in stretches)
 
 
 def _plain(course: Course) -> object:
@@ -270,7 +306,7 @@ def _plain(course: Course) -> object:
         course.rejected,
         [course.waits.percentile(p) for p in range(101)],
         [(steps.moments, steps.values) for steps in (course.ready, course.desired)],
-        (course.instances.moments, course.instances.values),
+        [(steps.moments, steps.values) for steps in (course.instances, course.spares)],
         course.traffic,
         course.starts,
     )

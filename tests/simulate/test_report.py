@@ -16,7 +16,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def course(
-    service: str, lives: list[tuple[float, float]], waits: list[float], seconds: float = 100.0
+    service: str,
+    lives: list[tuple[float, float]],
+    waits: list[float],
+    spares: tuple[tuple[float, float], ...] = (),
 ) -> Course:
     ledger = Ledger(service)
     for wait in waits:
@@ -31,7 +34,7 @@ def course(
     ledger.ready.set(50.0, 0)
     ledger.desired.set(9.0, 8)
     ledger.desired.set(50.0, 0)
-    return ledger.course(seconds, lives)
+    return ledger.course(100.0, lives, spares)
 
 
 def report(*outcomes: Outcome, remarks: tuple[str, ...] = ()) -> Report:
@@ -42,8 +45,8 @@ ONE = Outcome(
     "as configured",
     {},
     [
-        course("a", [(0.0, 50.0), (10.0, 30.0)], [0.0, 0.0, 0.4]),
-        course("b", [(20.0, 1500.0)], [2.0] * 5, seconds=100),
+        course("a", [(0.0, 50.0), (10.0, 30.0)], [0.0, 0.0, 0.4], spares=((40.0, 50.0),)),
+        course("b", [(20.0, 1500.0)], [2.0] * 5),
     ],
 )
 OTHER = Outcome(
@@ -58,11 +61,12 @@ def test_the_table_has_a_block_for_each_service_the_busiest_first_and_their_sum(
     assert lines[:2] == ["traffic: made up", "start times: 400ms (as given)"]
     table = [re.split(r"\s{2,}", line.strip()) for line in lines if line and line[-1].isdigit()]
     as_configured = [row[1:] for row in table if row[0] == "as configured"]
-    # requests, rejected, cold starts, p50, p95, p99, max, starts, instance-seconds, peak
+    # requests, rejected, cold starts, p50, p95, p99, max, starts, thaws, instance-seconds,
+    # spare-seconds, peak
     assert as_configured == [
-        ["7", "2", "0", "2.0s", "2.0s", "2.0s", "2.0s", "0", "1,480", "1"],  # b
-        ["5", "2", "0", "0", "400ms", "400ms", "400ms", "0", "70", "2"],  # a
-        ["12", "4", "0", "2.0s", "2.0s", "2.0s", "2.0s", "0", "1,550", "3"],
+        ["7", "2", "0", "2.0s", "2.0s", "2.0s", "2.0s", "0", "0", "1,480", "0", "1"],  # b
+        ["5", "2", "0", "0", "400ms", "400ms", "400ms", "0", "0", "60", "10", "2"],  # a
+        ["12", "4", "0", "2.0s", "2.0s", "2.0s", "2.0s", "0", "0", "1,540", "10", "3"],
     ]
     titles = [line.split()[0] for line in lines if line.endswith("peak")]
     assert titles == ["b", "a", "all"]
@@ -113,13 +117,14 @@ def test_the_json_has_every_figure_and_the_curves() -> None:
         "cold_requests": 1,
         "starts": 0,
         "starts_failed": 0,
-        "instance_seconds": 70.0,
+        "thaws": 0,
+        "instance_seconds": 60.0,
+        "spare_seconds": 10.0,
         "peak_instances": 2,
     }
     assert curves["step_seconds"] == pytest.approx(100 / 600)
-    assert [max(curves[name]) for name in ("demand", "queue", "desired", "ready", "instances")] == [
-        7.5, 3, 8, 4, 2,
-    ]  # fmt: skip
+    names = ("demand", "queue", "desired", "ready", "instances", "spares")
+    assert [max(curves[name]) for name in names] == [7.5, 3, 8, 4, 2, 1]
     assert one["total"]["requests"] == 12
     assert one["total"]["peak_instances"] == 3
 
@@ -152,7 +157,7 @@ def test_the_picture_has_a_panel_for_each_service_and_setting() -> None:
     ]
     for panel in found:
         assert {p.attrib["class"] for p in panel.iter(f"{SVG}path")} == {
-            "demand", "queue", "ready", "desired",
+            "demand", "queue", "ready", "spares", "desired",
         }  # fmt: skip
 
 
@@ -167,6 +172,10 @@ def test_curves_are_as_high_as_what_they_show_is_large() -> None:
     top, base = lines[2], lines[3]  # of the instances
     assert heights(path(panel, "desired")) == {top, base}
     assert heights(path(panel, "ready")) == {base, (top + base) / 2}  # 4 of 8
+    one = (base - top) / 8
+    assert sorted(heights(path(panel, "spares"))) == pytest.approx(
+        [base - 5 * one, base - 4 * one, base]
+    )
 
 
 def test_curves_change_when_what_they_show_does() -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
+from typing import TypeAlias
+
+Stretch: TypeAlias = tuple[float, float]  # of time, from when until when
 
 _NOTHING = 1e-9  # seconds: what is left of the difference of two equal floats
 
@@ -46,12 +49,13 @@ class Steps:
         return max(self.values)
 
 
-def counted(lives: Iterable[tuple[float, float]]) -> Steps:
-    """How many there were, from when each began and ended."""
+def counted(lives: Iterable[Stretch], less: Iterable[Stretch] = ()) -> Steps:
+    """How many there were, from when each began and ended; without those of ``less``."""
     changes: dict[float, int] = {}
-    for began, ended in lives:
-        changes[began] = changes.get(began, 0) + 1
-        changes[ended] = changes.get(ended, 0) - 1
+    for stretches, weight in ((lives, 1), (less, -1)):
+        for began, ended in stretches:
+            changes[began] = changes.get(began, 0) + weight
+            changes[ended] = changes.get(ended, 0) - weight
     return _running(changes)
 
 
@@ -125,15 +129,18 @@ class Course:
     rejected: Mapping[str, int]  # by reason
     waits: Waits  # of all that had a place
     cold_requests: int  # that waited with no instance ready, and had a place at last
-    instances: Steps  # from asked for to gone
+    instances: Steps  # from asked for to gone, without spares
+    spares: Steps
     ready: Steps
     desired: Steps
     instance_seconds: float
+    spare_seconds: float
     traffic: Sequence[Second]  # those that had any
     # As the autoscaler counts them; it knows nothing of fixed upstreams.
     cold_starts: int = 0  # times that a request found no instance
     starts: int = 0
     starts_failed: int = 0
+    thaws: int = 0  # spares that were needed again
 
 
 class Ledger:
@@ -178,8 +185,12 @@ class Ledger:
         self._traffic.append(Second(now, demand, max(self._queue, waiting)))
         self._queue = 0
 
-    def course(self, seconds: float, lives: Sequence[tuple[float, float]]) -> Course:
-        """``lives``: when each instance was asked for, and when it was gone."""
+    def course(
+        self, seconds: float, lives: Sequence[Stretch], spares: Sequence[Stretch] = ()
+    ) -> Course:
+        """``lives``: from when each instance was asked for until it was gone; ``spares``: the
+        stretches of these in which one was frozen, and not needed."""
+        spare_seconds = _added_up(spares)
         return Course(
             service=self.service,
             seconds=seconds,
@@ -188,9 +199,15 @@ class Ledger:
             rejected=dict(sorted(self.rejected.items())),
             waits=self.waits,
             cold_requests=self.cold_requests,
-            instances=counted(lives),
+            instances=counted(lives, less=spares),
+            spares=counted(spares),
             ready=self.ready,
             desired=self.desired,
-            instance_seconds=sum(ended - began for began, ended in lives),
+            instance_seconds=_added_up(lives) - spare_seconds,
+            spare_seconds=spare_seconds,
             traffic=tuple(self._traffic),
         )
+
+
+def _added_up(stretches: Iterable[Stretch]) -> float:
+    return sum(ended - began for began, ended in stretches)

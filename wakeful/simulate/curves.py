@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from wakeful.simulate.course import Course, Steps
+from wakeful.simulate.course import Course, Steps, summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,11 @@ class Curves:
     step: float  # seconds
     demand: Sequence[float]  # requests in hand on average
     queue: Sequence[int]  # requests that waited, at the most
-    desired: Sequence[int]  # the most in this time, as of the next two
+    desired: Sequence[int]  # the most in this time, as of those that follow
     ready: Sequence[int]
-    instances: Sequence[int]
+    instances: Sequence[int]  # without spares
+    spares: Sequence[int]
+    kept: Sequence[int]  # ready ones and spares together
 
 
 def curves(course: Course, points: int) -> Curves:
@@ -39,5 +41,12 @@ def curves(course: Course, points: int) -> Curves:
         return [steps.most(at * step, (at + 1) * step) for at in range(points)]
 
     return Curves(
-        step, demand, queue, most(course.desired), most(course.ready), most(course.instances)
+        step,
+        demand,
+        queue,
+        most(course.desired),
+        most(course.ready),
+        most(course.instances),
+        most(course.spares),
+        most(summed([course.ready, course.spares])),
     )

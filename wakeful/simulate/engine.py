@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from heapq import heappop, heappush
@@ -18,8 +19,8 @@ from itertools import count
 from math import inf
 from random import Random
 
-from wakeful.app import PULSE
-from wakeful.clock import SimulatedLoop, run_simulated
+from wakeful.app import PULSE, frozen_memory
+from wakeful.clock import Now, SimulatedLoop, run_simulated
 from wakeful.config.model import Config, Revision, Service
 from wakeful.deploy import fixed_backends, hosts_of
 from wakeful.events import Backends, Load
@@ -27,11 +28,14 @@ from wakeful.proxy import reply
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.server import DataPlane, RouteTo
 from wakeful.proxy.throttler import Refused, Slot, Throttler
+from wakeful.runtime.driver import Driver
 from wakeful.runtime.instance import InstanceId
+from wakeful.runtime.ladder import Spare
 from wakeful.runtime.memory import MemoryDriver, Script
+from wakeful.runtime.spares import ASSUMED_MEMORY, Spares
 from wakeful.runtime.turns import Turns
 from wakeful.scaler.autoscaler import Autoscaler
-from wakeful.simulate.course import Course, Ledger
+from wakeful.simulate.course import Course, Ledger, Stretch
 from wakeful.simulate.traffic import Arrival, Traffic
 
 # Of a container's start the part for which the engine is at it, and with it a turn
@@ -115,6 +119,24 @@ class _Visit:
         self.ledger.reject(answer.reason)
 
 
+class _Spares(Spares):
+    """Remembers when which instance was one."""
+
+    def __init__(self, driver: Driver, budget: int, *, now: Now) -> None:
+        super().__init__(driver, budget, now=now)
+        self._clock = now
+        self.stretches: dict[InstanceId, list[Stretch]] = {}
+
+    def keep(self, spare: Spare, stop: Callable[[InstanceId, str], None]) -> None:
+        self.stretches.setdefault(spare.instance, []).append((self._clock(), inf))
+        super().keep(spare, stop)
+
+    def release(self, instance: InstanceId) -> None:
+        began, _ = self.stretches[instance].pop()
+        self.stretches[instance].append((began, self._clock()))
+        super().release(instance)
+
+
 class _Simulation:
     """Takes the part of the clients and of the host; the events of its loop are requests."""
 
@@ -131,6 +153,7 @@ class _Simulation:
         self._turns = count()  # of what is due at the same moment
 
         self._driver = MemoryDriver(self._script)
+        self._spares = _Spares(self._driver, frozen_memory(config), now=self._now)
         self._plane = DataPlane(self, clock=self._now)
         self._plane.randrange = self._random.randrange
         numbers = count(1)
@@ -141,6 +164,7 @@ class _Simulation:
             now=self._now,
             new_id=lambda revision: InstanceId(f"{revision.service}-{next(numbers)}"),
             turns=Turns(config.simultaneous_starts),
+            spares=self._spares,
         )
         services = [config.services[name] for name in traffic.services]
         revisions = [Revision(one.name, 1, one.template) for one in services]
@@ -299,17 +323,25 @@ class _Simulation:
         self._ledgers[revision.name].desired.set(self._now(), self._scaler.desired(revision.name))
         seconds = self._random.choice(self._start_times)
         engine = _ENGINE_SHARE * seconds if revision.template.image is not None else 0.0
-        return Script(start=engine, listen=seconds - engine)
+        return Script(start=engine, listen=seconds - engine, memory=ASSUMED_MEMORY)
 
     # What came of it
 
     def _courses(self) -> list[Course]:
+        now = self._now()
         ended = {stop.instance: stop.at for stop in self._driver.stops}
-        lives: dict[str, list[tuple[float, float]]] = {name: [] for name in self._ledgers}
+        lives: dict[str, list[Stretch]] = {name: [] for name in self._ledgers}
+        spares: dict[str, list[Stretch]] = {name: [] for name in self._ledgers}
+        thaws: Counter[str] = Counter()
         for start in self._driver.starts:
-            lives[start.revision].append((start.at, ended.get(start.instance, self._now())))
+            end = ended.get(start.instance, now)
+            lives[start.revision].append((start.at, end))
+            for began, over in self._spares.stretches.get(start.instance, ()):
+                spares[start.revision].append((began, min(over, end)))
+                thaws[start.revision] += over < end
         courses = {
-            name: ledger.course(self._now(), lives[name]) for name, ledger in self._ledgers.items()
+            name: ledger.course(now, lives[name], spares[name])
+            for name, ledger in self._ledgers.items()
         }
         for status in self._scaler.statuses():
             courses[status.revision] = replace(
@@ -317,5 +349,6 @@ class _Simulation:
                 cold_starts=status.cold_starts,
                 starts=status.starts,
                 starts_failed=status.starts_failed,
+                thaws=thaws[status.revision],
             )
         return list(courses.values())

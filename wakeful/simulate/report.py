@@ -28,7 +28,9 @@ class Summary:
     cold_requests: int
     starts: int
     starts_failed: int
+    thaws: int
     instance_seconds: float
+    spare_seconds: float
     peak_instances: int
 
 
@@ -72,7 +74,9 @@ def summary(courses: Sequence[Course]) -> Summary:
         cold_requests=sum(course.cold_requests for course in courses),
         starts=sum(course.starts for course in courses),
         starts_failed=sum(course.starts_failed for course in courses),
+        thaws=sum(course.thaws for course in courses),
         instance_seconds=round(sum(course.instance_seconds for course in courses), 3),
+        spare_seconds=round(sum(course.spare_seconds for course in courses), 3),
         peak_instances=summed([course.instances for course in courses]).peak,
     )
 
@@ -81,7 +85,7 @@ def summary(courses: Sequence[Course]) -> Summary:
 
 _HEAD = (
     "requests", "rejected", "cold starts", "wait p50", "p95", "p99", "max",
-    "starts", "instance-seconds", "peak",
+    "starts", "thaws", "instance-seconds", "spare-seconds", "peak",
 )  # fmt: skip
 
 
@@ -142,7 +146,9 @@ def _cells(it: Summary) -> tuple[str, ...]:
         f"{it.cold_starts:,}",
         *(span(it.wait[name]) for name in PERCENTILES),
         f"{it.starts:,}",
+        f"{it.thaws:,}",
         f"{it.instance_seconds:,.0f}",
+        f"{it.spare_seconds:,.0f}",
         f"{it.peak_instances:,}",
     )
 
@@ -181,7 +187,9 @@ def _figures(it: Summary) -> dict[str, object]:
         "cold_requests": it.cold_requests,
         "starts": it.starts,
         "starts_failed": it.starts_failed,
+        "thaws": it.thaws,
         "instance_seconds": it.instance_seconds,
+        "spare_seconds": it.spare_seconds,
         "peak_instances": it.peak_instances,
     }
 
@@ -195,4 +203,5 @@ def _timeline(course: Course) -> dict[str, object]:
         "desired": list(drawn.desired),
         "ready": list(drawn.ready),
         "instances": list(drawn.instances),
+        "spares": list(drawn.spares),
     }

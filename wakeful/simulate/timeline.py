@@ -1,8 +1,8 @@
 """The course of each service under each setting, drawn over time: an SVG to be shown anywhere.
 
 Every panel has two plots over the same time: requests (in hand, and waiting),
-and instances (ready, and desired). Panels of one service have the same scales,
-so that settings can be compared by eye.
+and instances (ready, desired, and frozen spares on top of those that are ready).
+Panels of one service have the same scales, so that settings can be compared by eye.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ _SHOWN_SERVICES = 6
 
 _INK, _FAINT, _RULE = "#1f2328", "#59636e", "#d0d7de"
 _DEMAND, _QUEUE, _READY, _DESIRED = "#1f6feb", "#d1242f", "#b6d7a8", "#1a7f37"
+_SPARES = "#dfe6ee"
 _LEGEND = (
     ("requests in hand", _DEMAND),
     ("waiting", _QUEUE),
     ("instances ready", _READY),
     ("desired", _DESIRED),
+    ("frozen spares", _SPARES),
 )
 
 
@@ -84,7 +86,7 @@ def _panels(report: Report, services: Sequence[str], top: int) -> Iterator[str]:
         ]
         drawn = [curves(course, _RIGHT - _LEFT) for _, course in courses]
         requests = max(1.0, *(max(*one.demand, *one.queue) for one in drawn))
-        instances = max(1, *(max(*one.ready, *one.desired) for one in drawn))
+        instances = max(1, *(max(*one.kept, *one.desired) for one in drawn))
         for (name, course), one in zip(courses, drawn, strict=True):
             yield f'<g class="panel" transform="translate(0 {top})">'
             yield from _panel(f"{service}: {name}", course, one, requests, instances)
@@ -110,6 +112,7 @@ def _panel(
     yield _line("demand", drawn.demand, base, _REQUESTS / requests, _DEMAND)
     base += _GAP + _INSTANCES
     yield from _frame(base, _INSTANCES, instances)
+    yield _area("spares", drawn.kept, base, _INSTANCES / instances, _SPARES)
     yield _area("ready", drawn.ready, base, _INSTANCES / instances, _READY)
     yield _line("desired", drawn.desired, base, _INSTANCES / instances, _DESIRED)
     yield from _time_axis(base, course.seconds)
