@@ -99,7 +99,9 @@ class Fleet:
         self._trouble: Outage | None = None  # the latest failure, until something starts or is well
         self._published = Backends()
         self.failure = ""  # why the latest start failed, in an operator's words
-        self._closing = asyncio.Event()
+        self._closing = False
+        # For who waits at that moment; an event is a kilobyte that few fleets ever need.
+        self._closed: asyncio.Event | None = None
         self._left = False
 
         # Read at a scrape
@@ -186,7 +188,7 @@ class Fleet:
 
     def start(self, count: int) -> None:
         """Begin ``count`` instances. Publishes nothing before it returns."""
-        assert not self._closing.is_set()
+        assert not self._closing
         for _ in range(count):
             self._begin(_Instance(self._new_id(), self._now()))
             self.starts += 1
@@ -229,7 +231,9 @@ class Fleet:
 
         Assumes that their requests have ended, or may be cut.
         """
-        self._closing.set()
+        self._closing = True
+        if self._closed is not None:
+            self._closed.set()
         if leave:
             self._left = True
             for task in self._tasks:
@@ -468,7 +472,7 @@ class Fleet:
                     logger.warning(
                         "%s: instance %s cannot be stopped: %s", self.revision.name, it.id, error
                     )
-                if self._closing.is_set() or await self._closes_within(retry):
+                if self._closing or await self._closes_within(retry):
                     break
                 retry = min(2 * retry, LONGEST_STOP_RETRY)
         finally:
@@ -476,9 +480,11 @@ class Fleet:
             del self._instances[it.id]
 
     async def _closes_within(self, seconds: float) -> bool:
+        if self._closed is None:
+            self._closed = asyncio.Event()
         try:
             async with asyncio.timeout(seconds):
-                return await self._closing.wait()
+                return await self._closed.wait()
         except TimeoutError:
             return False
 
