@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from sys import intern
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -273,7 +274,8 @@ class Revision:
 
     @property
     def name(self) -> str:
-        return f"{self.service}-{self.generation:05d}"
+        # One text for all who keep it: of ten thousand services that is megabytes.
+        return intern(f"{self.service}-{self.generation:05d}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,7 +267,7 @@ class Fleet:
     def rest(self, instance: str, since: float) -> None:
         """Nothing has been in it since then, and it need not run until ``rouse``."""
         it = self._instances.get(InstanceId(instance))
-        if it is not None and it.state is State.READY and not self._closing.is_set():
+        if it is not None and it.state is State.READY and not self._closing:
             it.used = since
             self._freeze(it)
 
@@ -324,7 +324,7 @@ class Fleet:
         idle = self.revision.template.idle
         able = idle.freeze_after is not None and self._now() >= self._freezes_from
         wanted = self._keeps_spares and idle.stop_after > 0 and spares.budget > 0
-        return able and wanted and not self._closing.is_set()
+        return able and wanted and not self._closing
 
     def _keep(self, it: _Instance, spares: Spares) -> None:
         now = self._now()

@@ -155,6 +155,20 @@ async def test_a_turn_given_in_the_moment_of_a_cancellation_is_not_lost() -> Non
 
 
 @simulated
+async def test_a_turn_given_to_one_that_is_cancelled_already_goes_on_to_the_next() -> None:
+    starts = Starts(1)
+    holder, unlucky, next_one = starts.ask("a", seconds=9) + starts.ask("b") + starts.ask("c")
+    await asyncio.sleep(0.5)
+    holder.cancel()
+    unlucky.cancel()  # both before either has run
+    await asyncio.wait_for(next_one, 2)
+
+    assert starts.order == ["a", "c"]
+    assert holder.cancelled()
+    assert unlucky.cancelled()
+
+
+@simulated
 async def test_one_cancelled_before_a_turn_comes_free_in_the_same_moment_is_no_hindrance() -> None:
     starts = Starts(1)
     holder, unlucky, next_one = starts.ask("a", seconds=9) + starts.ask("b") + starts.ask("c")

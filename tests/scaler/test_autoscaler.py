@@ -69,6 +69,28 @@ def test_the_first_request_waits_for_one_start_and_nothing_else() -> None:
     run(main())
 
 
+def test_a_cold_start_comes_before_those_of_services_that_run_and_grow() -> None:
+    growing = [Revision(f"g{n}", 1, Template(image="x:1", concurrency=1)) for n in range(4)]
+
+    async def main() -> None:
+        script = Script(start=1, listen=0)
+        async with world(*growing, hello(), script=script, turns=Turns(1)) as it:
+            for service in growing:
+                it.send(service.name, duration=1000)
+            await until(60)
+            assert it.scaler.waiting_starts == 0
+            for service in growing:
+                for _ in range(4):
+                    it.send(service.name, duration=1000)
+            await until(60.1)
+            single = await it.send(NAME, duration=0.1)
+
+            # One start that had begun, at most one of theirs (every second is), and its own.
+            assert single.waited <= 2.9
+
+    run(main())
+
+
 def test_fifty_starts_of_one_service_delay_the_cold_start_of_another_by_one_at_most() -> None:
     greedy = Revision("greedy", 1, Template(image="x:1", concurrency=1, max_instances=0))
 
