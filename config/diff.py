@@ -31,6 +31,7 @@ LIVE = frozenset(
         "idle",
         "stop_grace",
         "cold_start_headers",
+        "schedule",
         "wake",
         "waiting_page",
     )

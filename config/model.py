@@ -204,6 +204,19 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmWindow:
+    """A time in which instances are kept: from each start to the next end after it.
+
+    Both are cron expressions of five fields.
+    """
+
+    start: str
+    end: str
+    timezone: str = "UTC"
+    min_instances: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingPage:
     """What a browser is shown instead of waiting for a first instance."""
 
@@ -240,6 +253,7 @@ class Template:
     memory: int | None = None  # bytes
     stop_grace: float = 10.0
     cold_start_headers: bool = True  # on an answer that waited for its instance
+    schedule: tuple[WarmWindow, ...] = ()
     wake: Wake = field(default_factory=Wake)
     waiting_page: WaitingPage = field(default_factory=WaitingPage)
     container: Container = field(default_factory=Container)

@@ -261,6 +261,15 @@ def _check_scale(template: Template, given: Given, path: str, report: Report) ->
             f"{path}.max-instances" if own else f"{path}.min-instances",
             f"min-instances ({least}) is more than max-instances ({most})",
         )
+    for index, window in enumerate(template.schedule):
+        if 0 < most < window.min_instances and _sound(report, path, "max-instances"):
+            own = "max-instances" in given.keys and "schedule" not in given.keys
+            place = child(child(f"{path}.schedule", index), "min-instances")
+            report.refuse_at(
+                f"{path}.max-instances" if own else place,
+                f"min-instances of the schedule ({window.min_instances}) "
+                f"is more than max-instances ({most})",
+            )
     if 0 < most < activation and _sound(report, path, "max-instances", "scale.activation"):
         own = "max-instances" in given.keys and "scale" not in given.keys
         report.refuse_at(

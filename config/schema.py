@@ -28,6 +28,7 @@ from wakeful.config.model import (
     TrafficTarget,
     Ulimit,
     WakeFilter,
+    WarmWindow,
 )
 from wakeful.config.nodes import Node, Scalar, child
 from wakeful.config.quantity import shown
@@ -234,6 +235,16 @@ def traffic_target(node: Node, path: str, report: Report) -> TrafficTarget:
     return found
 
 
+def warm_window(node: Node, path: str, report: Report) -> WarmWindow:
+    given = read(node, path, report, WARM_WINDOW)
+    missing = [key for key in ("start", "end") if key not in given.keys]
+    if missing:
+        raise report.refuse(node, path, f"{' and '.join(missing)} is needed")
+    if len(given.values) < len(given.keys):
+        raise Refused
+    return WarmWindow(**given.values)
+
+
 def waiting_page(node: Node, path: str, report: Report) -> Given:
     """Whether there is one; or what it is like, and then there is one."""
     if isinstance(node, Scalar) and not node.empty:
@@ -290,6 +301,12 @@ WAKE_FILTER: Section = {
     "user-agent": one_or_more(scalar(waking.agent_pattern), "user agents"),
     "address": one_or_more(scalar(quantity.network), "addresses"),
     "answer": scalar(waking.answer),
+}
+WARM_WINDOW: Section = {
+    "start": scalar(waking.cron),
+    "end": scalar(waking.cron),
+    "timezone": scalar(waking.timezone),
+    "min-instances": within(_whole, 1, math.inf, "1 or more"),
 }
 WAITING_PAGE: Section = {
     "title": raw,
@@ -366,6 +383,7 @@ SERVICE: Section = {
     "memory": within(quantity.memory, 6 * 2**20, math.inf, "6Mi or more"),
     "stop-grace": within(_seconds, 0, math.inf, "0s or more"),
     "cold-start-headers": scalar(switch),
+    "schedule": sequence(warm_window, "windows"),
     "wake": section(WAKE),
     "waiting-page": waiting_page,
     **CONTAINER,
@@ -405,6 +423,7 @@ _PLACES: dict[str, tuple[Section, str]] = {
     "readiness": (READINESS, "'readiness'"),
     "idle": (IDLE, "'idle'"),
     "wake": (WAKE, "'wake'"),
+    "schedule": (WARM_WINDOW, "a window of 'schedule'"),
     "waiting-page": (WAITING_PAGE, "'waiting-page'"),
     "wake-filter": (WAKE_FILTER, "'wake.ignore'"),
     "traffic": (TRAFFIC, "a share of 'traffic'"),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
 
 from wakeful.config.quantity import shown
+from wakeful.config.readers import closest
 
 # What asks again whether a service lives is told so with one of these; each is whole
 # without a field that only an application could fill in.
@@ -34,4 +39,30 @@ def path_pattern(text: str) -> str:
 def agent_pattern(text: str) -> str:
     if not text:
         raise ValueError("expected a text such as *UptimeRobot*, not ''")
+    return text
+
+
+def cron(text: str) -> str:
+    """Five fields, which some time of the calendar fits."""
+    if len(text.split()) != 5:
+        raise ValueError(
+            "expected five fields (minute, hour, day, month, weekday) such as "
+            f"'0 8 * * mon-fri', not {shown(text)}"
+        )
+    try:
+        next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
+    except CronSimError as wrong:
+        raise ValueError(f"not a cron expression: {shown(text)}: {str(wrong).lower()}") from None
+    except StopIteration:
+        raise ValueError(f"there is no such time: {shown(text)}") from None
+    return text
+
+
+def timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):  # not found, no name, or a folder of zones
+        close = closest(text, available_timezones())
+        hint = f"; did you mean {close}?" if close else ", such as Europe/Berlin"
+        raise ValueError(f"not a time zone: {shown(text)}{hint}") from None
     return text

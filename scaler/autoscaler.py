@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from math import inf
@@ -24,6 +25,7 @@ from wakeful.runtime.turns import Turns
 from wakeful.scaler.bounds import Bounds, initial_scale
 from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.revision_scaler import RevisionScaler, RevisionStatus
+from wakeful.scaler.timetable import Timetable
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class Autoscaler:
         new_id: Callable[[Revision], InstanceId] = new_instance_id,
         turns: Turns | None = None,
         spares: Spares | None = None,
+        wall: Now = time.time,
     ) -> None:
         self._driver = driver
         self._prober = prober
@@ -74,6 +77,8 @@ class Autoscaler:
         self._new_id = new_id
         self._spares = spares  # the frozen instances of this host that nobody needs
         self._turns = turns or Turns()  # to start an instance, for this whole host
+
+        self._timetable = Timetable(self._follow, wall)
 
         self._known: dict[str, RevisionScaler] = {}
         self._awake: dict[str, RevisionScaler] = {}
@@ -100,7 +105,8 @@ class Autoscaler:
         else:
             it.retune(revision)
         it.retire(False)
-        if revision.template.min_instances > 0:
+        it.follow(self._timetable.put(revision.name, revision.template.schedule))
+        if max(revision.template.min_instances, it.scheduled) > 0:
             asyncio.get_running_loop().call_soon(self._start_minimum, it)
 
     def bring_up(self, revision: str, instances: int) -> None:
@@ -145,6 +151,7 @@ class Autoscaler:
         then forgotten. Call this after the routes have changed, so that nothing new comes."""
         it = self._known.get(revision)
         if it is not None:
+            self._timetable.drop(revision)
             it.retire(True)
             if it.fleet is not None and not it.fleet.gone:
                 it.wake(self._now())  # until its spares are gone
@@ -153,6 +160,7 @@ class Autoscaler:
     async def close(self, *, leave: bool) -> None:
         """Stop every instance and wait for that, or leave them running for the next wakeful."""
         self._closed = True
+        self._timetable.close()
         fleets = [it.fleet for it in self._known.values() if it.fleet is not None]
         await asyncio.gather(*(fleet.close(leave=leave) for fleet in fleets))
 
@@ -264,6 +272,15 @@ class Autoscaler:
         """Of those known at the first of them, each as it is when it is asked for."""
         for it in list(self._known.values()):
             yield it.status()
+
+    # Called by the timetable
+
+    def _follow(self, revision: str, minimum: int) -> None:
+        it = self._known[revision]
+        it.follow(minimum)
+        logger.info("%s: at least %d instances, by its schedule", revision, minimum)
+        if minimum:
+            self._start_minimum(it)
 
     # Looking at one revision
 

@@ -37,9 +37,10 @@ class Bounds:
     reachable: bool = True  # some traffic target names the revision
 
     @classmethod
-    def of(cls, template: Template, reachable: bool = True) -> Bounds:
+    def of(cls, template: Template, reachable: bool = True, scheduled: int = 0) -> Bounds:
+        """``scheduled`` is what a schedule asks for at this time: a minimum like the other."""
         return cls(
-            min=template.min_instances,
+            min=max(template.min_instances, scheduled),
             max=template.max_instances,
             initial=template.scale.initial,
             stable_window=template.scale.window,

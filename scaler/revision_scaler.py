@@ -51,6 +51,7 @@ class RevisionStatus(NamedTuple):
     retired: bool
     awake: bool
     woken: bool  # at any time since it was added
+    scheduled: int | None  # instances that its schedule asks for now; None: it has none
     metric: Metric
     desired: int  # what it should have, all rules applied
     starting: int
@@ -113,12 +114,14 @@ class RevisionScaler:
         "load",
         "retired",
         "revision",
+        "scheduled",
     )
 
     def __init__(self, revision: Revision, new_fleet: Callable[[Revision], Fleet]) -> None:
         self.revision = revision
         self.retired = False
         self.awaited = 0  # instances it is to have before anybody asks for it
+        self.scheduled = 0  # instances to keep, by its schedule as of now
         self.load = _NO_LOAD  # as last heard of
         self.desired = 0
         self.cold_starts = 0
@@ -148,6 +151,11 @@ class RevisionScaler:
             self.awaited = 0
         if self._fleet is not None:
             self._fleet.keep_spares(not retired)
+        self._set_rules()
+
+    def follow(self, scheduled: int) -> None:
+        """What its schedule asks for from now on."""
+        self.scheduled = scheduled
         self._set_rules()
 
     def retune(self, revision: Revision) -> None:
@@ -185,7 +193,7 @@ class RevisionScaler:
         if self._attention is not None:
             template, reachable = self.revision.template, not self.retired
             self._attention.policy = Policy.of(template, reachable)
-            self._attention.bounds = Bounds.of(template, reachable)
+            self._attention.bounds = Bounds.of(template, reachable, self.scheduled)
             if template.max_instances:  # what exits before the next decision is not replaced
                 self.desired = min(self.desired, template.max_instances)
 
@@ -392,7 +400,8 @@ class RevisionScaler:
         template, reachable = self.revision.template, not self.retired
         scale = template.scale
         stable, panic = _windows(scale)
-        policy, bounds = Policy.of(template, reachable), Bounds.of(template, reachable)
+        policy = Policy.of(template, reachable)
+        bounds = Bounds.of(template, reachable, self.scheduled)
         if self._initial_reached:
             phase = Phase(Activity.INACTIVE, now, initial_reached=True)
         else:
@@ -419,6 +428,7 @@ class RevisionScaler:
             retired=self.retired,
             awake=it is not None,
             woken=fleet is not None,
+            scheduled=self.scheduled if self.revision.template.schedule else None,
             metric=self.revision.template.scale.metric,
             desired=self.desired,
             starting=fleet.count(State.STARTING) if fleet else 0,

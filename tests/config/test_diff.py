@@ -37,6 +37,7 @@ from wakeful.config.model import (
     WaitingPage,
     Wake,
     WakeFilter,
+    WarmWindow,
 )
 
 A = Service("a", Template(image="a:1"))
@@ -142,6 +143,7 @@ def test_settings_that_no_instance_is_made_from_are_named_once_and_change_no_dig
         "scale": Scale(window=30.0),
         "idle": Idle(freeze_after=1.0),
         "stop_grace": 1.0,
+        "schedule": (WarmWindow("0 8 * * *", "0 9 * * *"),),
         "waiting_page": WaitingPage(enabled=True),
         "cold_start_headers": False,
         "wake": Wake((WakeFilter(address=(ip_network("10.0.0.0/8"),)),)),

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wakeful.config import model, schema
+from wakeful.config import model, schema, waking
 from wakeful.config.load import ConfigError, Loaded, loads
 from wakeful.config.nodes import Entry, Mapping, Node, Scalar, Sequence
 from wakeful.config.parse import parse
 from wakeful.config.schema import unknown_key
+from wakeful.scaler.schedule import scheduled
 
 
 def faults(text: str) -> list[str]:
@@ -241,6 +242,73 @@ BAD_VALUES = [
     ("readiness: {timeout: 0s}", "4:26", "readiness.timeout", "must be more than 0s, not 0s"),
     ("cpu: 0.001", "4:10", "cpu", "must be 0.01 (10m) or more, not 0.001"),
     ("memory: 5Mi", "4:13", "memory", "must be 6Mi or more, not 5Mi"),
+    (
+        "schedule: {start: 0 8 * * *}",
+        "4:15",
+        "schedule",
+        "expected a list of windows, not a mapping",
+    ),
+    (
+        "schedule: [{min-instances: 2}]",
+        "4:16",
+        "schedule[0]",
+        "start and end is needed",
+    ),
+    (
+        "schedule: [{start: 0 8 * * *}]",
+        "4:16",
+        "schedule[0]",
+        "end is needed",
+    ),
+    (
+        "schedule: [{start: 08:00, end: 0 9 * * *}]",
+        "4:24",
+        "schedule[0].start",
+        "expected five fields (minute, hour, day, month, weekday) such as '0 8 * * mon-fri', "
+        "not '08:00'",
+    ),
+    (
+        "schedule: [{start: 0 8 * * *, end: 0 24 * * *}]",
+        "4:40",
+        "schedule[0].end",
+        "not a cron expression: '0 24 * * *': bad hour",
+    ),
+    (
+        "schedule: [{start: 0 0 30 2 *, end: 0 9 * * *}]",
+        "4:24",
+        "schedule[0].start",
+        "not a cron expression: '0 0 30 2 *': bad day-of-month",
+    ),
+    (
+        "schedule: [{start: '0 0 */30 2 sun#5', end: 0 9 * * *}]",
+        "4:24",
+        "schedule[0].start",
+        "there is no such time: '0 0 */30 2 sun#5'",
+    ),
+    (
+        "schedule: [{start: 0 8 * * *, end: 0 9 * * *, timezone: Europe/Berlyn}]",
+        "4:61",
+        "schedule[0].timezone",
+        "not a time zone: 'Europe/Berlyn'; did you mean Europe/Berlin?",
+    ),
+    (
+        "schedule: [{start: 0 8 * * *, end: 0 9 * * *, timezone: ../../etc/passwd}]",
+        "4:61",
+        "schedule[0].timezone",
+        "not a time zone: '../../etc/passwd', such as Europe/Berlin",
+    ),
+    (
+        "schedule: [{start: 0 8 * * *, end: 0 9 * * *, min-instances: 0}]",
+        "4:66",
+        "schedule[0].min-instances",
+        "must be 1 or more, not 0",
+    ),
+    (
+        "schedule: [{start: 0 8 * * *, end: 0 9 * * *, min-instances: 11}]",
+        "4:66",
+        "schedule[0].min-instances",
+        "min-instances of the schedule (11) is more than max-instances (10)",
+    ),
     (
         "waiting-page: yes",
         "4:19",
@@ -526,6 +594,27 @@ def test_a_bad_value_is_refused_where_it_stands(
     assert service_fault(line) == f"f:{place}: services.a.{key}: {message}"
 
 
+@pytest.mark.parametrize("zone", ["Europe", "europe/berlin", "CET+1", "/etc/localtime", "''"])
+def test_a_time_zone_is_one_of_the_database(zone: str) -> None:
+    window = f"{{start: 0 8 * * *, end: 0 9 * * *, timezone: {zone}}}"
+    fault = service_fault(f"schedule: [{window}]")
+    assert fault.startswith("f:4:61: services.a.schedule[0].timezone: not a time zone: ")
+
+
+@given(st.text("0123456789*/,-#LWmonfrisu ", max_size=20))
+@example("0 0 1 1 1L")
+@example("0 0 L/2 * *")
+@example("* * * * 1#2/3")
+@example("* * * * ²L")
+def test_any_cron_expression_is_taken_or_refused(text: str) -> None:
+    try:
+        taken = waking.cron(text)
+    except ValueError:
+        return
+    assert taken == text
+    assert scheduled([model.WarmWindow(text, text)], 1.7e9).until > 1.7e9
+
+
 def test_an_image_is_one_word() -> None:
     assert faults("services: {a: {image: 'a b'}, b: {image: ''}}") == [
         "f:1:23: services.a.image: expected an image such as hello:1.10, not 'a b'",
@@ -591,6 +680,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
             read-only: false
             wake: {ignore: []}
             waiting-page: true
+            schedule: []
         """) == [
         *(
             f"f:{line}:{column}: services.a.{key}: either upstreams answer, or instances of an "
@@ -613,6 +703,7 @@ def test_upstreams_exclude_everything_about_instances() -> None:
                 (15, 16, "read-only"),
                 (16, 5, "wake"),
                 (17, 19, "waiting-page"),
+                (18, 5, "schedule"),
             ]
         ),
     ]

@@ -33,6 +33,7 @@ from wakeful.config.model import (
     WaitingPage,
     Wake,
     WakeFilter,
+    WarmWindow,
 )
 
 HELLO = "services: {hello: {image: 'hello:1'}}\n"
@@ -200,6 +201,16 @@ SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("cpu: 250m", {"cpu": 0.25}),
     ("memory: 256Mi", {"memory": 268_435_456}),
     ("stop-grace: 0s", {"stop_grace": 0.0}),
+    ("schedule: []", {"schedule": ()}),
+    (
+        "schedule: [{start: 0 8 * * mon-fri, end: '*/5 18 1,L * FRI#2'}]",
+        {"schedule": (WarmWindow("0 8 * * mon-fri", "*/5 18 1,L * FRI#2", "UTC", 1),)},
+    ),
+    (
+        "schedule:\n  - start: 0 8 * * *\n    end: 0 9 * * *\n    timezone: Europe/Berlin\n"
+        "    min-instances: 10",
+        {"schedule": (WarmWindow("0 8 * * *", "0 9 * * *", "Europe/Berlin", 10),)},
+    ),
     ("waiting-page: true", {"waiting_page": WaitingPage(enabled=True)}),
     ("waiting-page: false", {"waiting_page": WaitingPage()}),
     ("waiting-page: {}", {"waiting_page": WaitingPage(enabled=True)}),

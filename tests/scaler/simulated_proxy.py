@@ -70,7 +70,10 @@ class Door:
 
 
 class World:
-    """An autoscaler, a scripted driver, and this proxy in front of them."""
+    """An autoscaler, a scripted driver, and this proxy in front of them.
+
+    It begins at midnight of 1 January 1970, UTC, a Thursday.
+    """
 
     def __init__(self, script: Script, turns: Turns | None = None) -> None:
         self.driver = self.new_driver(script)
@@ -88,6 +91,7 @@ class World:
             now=asyncio.get_running_loop().time,
             new_id=lambda revision: InstanceId(f"{revision.service}-{next(numbers)}"),
             turns=turns,
+            wall=asyncio.get_running_loop().time,
         )
 
     def new_driver(self, script: Script) -> MemoryDriver:

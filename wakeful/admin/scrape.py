@@ -169,6 +169,9 @@ def _scale(page: Exposition, statuses: list[RevisionStatus]) -> None:
 
     gauge("kn_revision_pods_desired", "Instances wanted.", lambda s: s.desired)
     gauge("kn_revision_pods_count", "Instances that are ready.", lambda s: s.ready)
+    by_schedule = [status for status in statuses if status.scheduled is not None]
+    gauge("wakeful_scheduled_min_instances", "Instances that the schedule asks for now.",
+          lambda s: s.scheduled or 0, by_schedule)  # fmt: skip
     # A service that sleeps has no more to say.
     awake = [status for status in statuses if status.awake]
     gauge("kn_revision_pods_not_ready_count", "Instances that are starting.",
