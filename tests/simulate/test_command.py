@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +159,27 @@ def test_what_was_not_taken_from_a_log_is_said() -> None:
     )
     done = simulate("--log", "access.log")
     assert done.exit_code == 0, done.output
-    assert "note: 1 of 3 lines could not be read:\n  access.log:3: neither JSON" in done.stdout
-    assert "configuration does not have: stranger.example.com (1)" in done.stdout
+    assert "note: could not be read: 1 of 3 lines\n  access.log:3: neither JSON" in done.stdout
+    assert "configuration does not have: 1 line: stranger.example.com (1)" in done.stdout
+
+
+@pytest.mark.parametrize("when", ["while it reads", "while it simulates"])
+def test_an_interrupt_ends_it_at_once_and_without_a_word_too_many(
+    directory: Path, when: str
+) -> None:
+    trace = directory / "trace.csv"
+    os.mkfifo(trace)
+    command = [sys.executable, "-m", "wakeful", "simulate", "--trace", str(trace)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        with trace.open("w") as stream:  # is open when the command has come to read it
+            if when == "while it simulates":
+                stream.write("time,service\n0,hello\n2600000,hello\n")  # a month
+            else:
+                running.send_signal(signal.SIGINT)
+        if when == "while it simulates":
+            running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said.strip()) == (1, "Aborted!")
 
 
 @pytest.mark.usefixtures("directory")

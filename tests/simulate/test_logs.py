@@ -114,9 +114,9 @@ def test_what_nobody_is_known_for_is_counted_and_named(log: Reader) -> None:
     )
     assert len(read.requests) == 0
     assert read.remarks.texts() == [
-        "4 lines are for services or hosts that the configuration does not have: "
+        "for services or hosts that the configuration does not have: 4 lines: "
         "a.example.com (3), gone (1)",
-        "1 lines do not say which service they are for; --service NAME says it",
+        "for nobody in particular: 1 line; --service NAME takes them",
     ]
 
 
@@ -144,7 +144,8 @@ def test_what_was_answered_before_it_had_a_service_is_no_traffic(log: Reader) ->
         {"ts": 1, "status": 404, "host": "x", "duration": 0.1, "reason": "no_route"},
         '10.0.0.1 - - [10/Oct/2025:13:55:36 +0000] "-" 400 0',
     )
-    assert (read.remarks.unserved, read.remarks.bad, len(read.requests)) == (3, 0, 0)
+    assert (read.remarks.bad, len(read.requests)) == (0, 0)
+    assert read.remarks.texts() == ["requests that no service was asked for: 3 lines"]
 
 
 def test_an_upgraded_connection_is_a_tunnel(log: Reader) -> None:
@@ -204,7 +205,7 @@ def test_only_the_first_bad_lines_are_shown_and_nothing_of_them_moves_a_terminal
     assert read.remarks.bad == 7
     assert len(read.remarks.first_bad) == 3
     assert all(text.isprintable() and len(text) < 300 for text in read.remarks.first_bad)
-    assert read.remarks.texts()[0] == "7 of 7 lines could not be read:"
+    assert read.remarks.texts()[0] == "could not be read: 7 of 7 lines"
 
 
 # Common and combined

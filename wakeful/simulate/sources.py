@@ -91,20 +91,23 @@ class Remarks:
     def texts(self) -> list[str]:
         found = []
         if self.bad:
-            found.append(f"{self.bad} of {self.lines} lines could not be read:")
+            found.append(f"could not be read: {self.bad} of {_lines(self.lines)}")
             found += [f"  {line}" for line in self.first_bad]
         if self.unserved:
-            found.append(f"{self.unserved} lines are of requests that no service was asked for")
+            found.append(f"requests that no service was asked for: {_lines(self.unserved)}")
         if self.strangers:
             names = ", ".join(f"{n} ({c})" for n, c in self.strangers.most_common(_SHOWN))
             more = len(self.strangers) - _SHOWN
             found.append(
-                f"{self.strangers.total()} lines are for services or hosts that the configuration "
-                f"does not have: {names}{f' and {more} more' if more > 0 else ''}"
+                "for services or hosts that the configuration does not have: "
+                f"{_lines(self.strangers.total())}: {names}{f' and {more} more' * (more > 0)}"
             )
         if self.anonymous:
             found.append(
-                f"{self.anonymous} lines do not say which service they are for; "
-                "--service NAME says it"
+                f"for nobody in particular: {_lines(self.anonymous)}; --service NAME takes them"
             )
         return found
+
+
+def _lines(count: int) -> str:
+    return f"{count:,} line{'' if count == 1 else 's'}"
