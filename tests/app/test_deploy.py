@@ -451,18 +451,22 @@ def test_what_is_pinned_has_its_share_at_once_and_the_latest_the_rest() -> None:
             it.deploy()
             await until(3)
             assert ONE not in it.scaler  # it was never asked for
+            it.pin((one, 80))
+            assert it.shares() == {ONE: 80, TWO: 20}
+            it.deploy()  # what sleeps is replaced at once, in its share
+            assert it.shares() == {ONE: 80, THREE: 20}
             it.pin((one, 90))
-            assert it.shares() == {ONE: 90, TWO: 10}
-            assert it.standing().traffic == (Share(ONE, 90), Share(TWO, 10))
+            assert it.shares() == {ONE: 90, THREE: 10}
+            assert it.standing().traffic == (Share(ONE, 90), Share(THREE, 10))
             answers = await asyncio.gather(*(it.send() for _ in range(500)))
             assert not [answer for answer in answers if "refused" in answer]
             assert 420 <= sum(answer.startswith(ONE) for answer in answers) <= 480
 
             it.pin()
-            assert it.shares() == {TWO: 100}
+            assert it.shares() == {THREE: 100}
             await until(8)
-            assert set(await it.running()) == {TWO}
-            assert list(it.plane.throttlers) == [TWO]
+            assert set(await it.running()) == {THREE}
+            assert list(it.plane.throttlers) == [THREE]
 
     run(main())
 
@@ -482,8 +486,10 @@ def test_a_new_revision_moves_within_the_share_of_the_latest() -> None:
             it.deploy(rollout=10)
             await until(15.5)
             assert it.shares() == {ONE: 60, TWO: 39, THREE: 1}
-            await until(30)
+            await until(17)
+            it.set_rollout(0)
             assert it.shares() == {ONE: 60, THREE: 40}
+            await until(30)
             assert TWO not in it.plane.throttlers
 
     run(main())
@@ -503,6 +509,7 @@ def test_the_latest_may_have_nothing_and_is_known_to_start_all_the_same() -> Non
             await until(100)
             assert it.shares() == {ONE: 100}
             assert (it.standing().latest_ready, it.standing().pending) == (TWO, False)
+            assert it.standing().traffic == (Share(ONE, 100),)
             assert await it.send() == f"{ONE} 0.35"
             it.pin()
             assert it.shares() == {TWO: 100}
@@ -515,7 +522,8 @@ def test_the_latest_may_have_nothing_and_is_known_to_start_all_the_same() -> Non
 # Whatever happens
 
 STORY = st.lists(
-    st.tuples(st.sampled_from(["deploy", "send", "wait", "reload"]), st.integers(0, 9)), max_size=25
+    st.tuples(st.sampled_from(["deploy", "send", "wait", "reload", "pin"]), st.integers(0, 9)),
+    max_size=25,
 )
 SCRIPTS = st.builds(
     Script,
@@ -540,7 +548,7 @@ def test_no_deployment_costs_a_request(
     async def main() -> None:
         async with world(script) as it:
             duration = 8 if rollout else 0
-            it.deploy(rollout=duration, min_instances=1, concurrency=2, max_instances=3)
+            first = it.deploy(rollout=duration, min_instances=1, concurrency=2, max_instances=3)
             await until(1)
             requests = []
             for verb, n in story:
@@ -550,6 +558,8 @@ def test_no_deployment_costs_a_request(
                     requests += [it.send(duration=n / 3) for _ in range(n)]
                 elif verb == "wait":
                     await asyncio.sleep(n * n / 5)
+                elif verb == "pin":
+                    it.pin((first, n * 10))
                 else:
                     it.reload()
                 assert sum(it.shares().values()) == 100
@@ -557,6 +567,7 @@ def test_no_deployment_costs_a_request(
             assert not [answer for answer in answers if "refused" in answer]
 
             it.driver.default = Script()  # whatever was wrong is mended
+            it.pin()
             it.deploy(min_instances=1)
             await until(now() + 60)
             assert it.shares() == {it.latest["hello"].name: 100}
