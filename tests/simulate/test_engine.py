@@ -13,7 +13,7 @@ from wakeful.config.load import loads
 from wakeful.config.model import Config
 from wakeful.simulate.course import Course, Steps
 from wakeful.simulate.engine import simulate, tail
-from wakeful.simulate.traffic import Arrival, Asker, Traffic
+from wakeful.simulate.traffic import Arrival, Asker, Recording, ServiceTime, Traffic
 
 
 def configured(text: str) -> Config:
@@ -208,6 +208,21 @@ def test_fixed_upstreams_are_limited_and_never_started() -> None:
     course = course_of(config, [(0.0, 1.0)] * 3)
     assert course.waits.percentile(100) == pytest.approx(1.0)
     assert (course.starts, course.instance_seconds) == (0, 0)
+
+
+# Schedules
+
+
+def test_a_schedule_follows_the_clock_that_the_traffic_was_recorded_by() -> None:
+    window = "{start: '0 9 * * *', end: '30 9 * * *', timezone: Europe/Berlin, min-instances: 2}"
+    config = hello(schedule=f"[{window}]", idle="{stop-after: 0s}")
+    recording = Recording()
+    before_nine = 1_700_034_900  # 15 November 2023, 08:55 in Berlin
+    recording.add(before_nine, "hello", 0.1)
+    recording.add(before_nine + 3600, "hello", 0.1)
+    traffic = recording.traffic("", ServiceTime(1.0), seed=1)
+    (course,) = simulate(config, traffic, [0.5], until=3700, seed=1)
+    assert [course.ready.at(minutes * 60) for minutes in (4, 6, 34, 40)] == [0, 2, 2, 0]
 
 
 # Wake filters, as in the data plane

@@ -165,8 +165,7 @@ class _Simulation:
             new_id=lambda revision: InstanceId(f"{revision.service}-{next(numbers)}"),
             turns=Turns(config.simultaneous_starts),
             spares=self._spares,
-            # The traffic begins at midnight, on a Thursday: 1 January 1970, UTC.
-            wall=self._now,
+            wall=lambda: traffic.begins + self._now(),
         )
         services = [config.services[name] for name in traffic.services]
         revisions = [Revision(one.name, 1, one.template) for one in services]

@@ -52,6 +52,7 @@ class Traffic:
     length: float  # seconds; nothing comes after it
     services: tuple[str, ...]  # those that it is for
     title: str
+    begins: float = 0.0  # the Unix time of its second 0, for schedules
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,9 @@ class Recording:
         begin = floor(self._at[order[0]] / self.unit) * self.unit if order else 0
         length = self._at[order[-1]] - begin if order else 0.0
         names = tuple(self._names)
-        return Traffic(lambda: self._arrivals(order, begin, names), length, names, title)
+        return Traffic(
+            lambda: self._arrivals(order, begin, names), length, names, title, float(begin)
+        )
 
     def _fill(self, service_time: ServiceTime, seed: int) -> None:
         known: defaultdict[int, list[float]] = defaultdict(list)
