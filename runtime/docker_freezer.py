@@ -186,7 +186,7 @@ class DockerFreezer:
                         self._give_up(it, error)
                         continue
                     level = logging.WARNING if retry == _FIRST_RETRY else logging.DEBUG
-                    log.log(level, "%s cannot be thawed yet: %s", it.instance, error)
+                    log.log(level, "%s cannot be thawed yet: %s", it.instance, str(error))
                     await asyncio.sleep(retry)
                     retry = min(2 * retry, _LONGEST_RETRY)
         except DriverError as error:
@@ -220,7 +220,7 @@ class DockerFreezer:
     def _give_up(self, it: _Container, error: DriverError) -> None:
         if it.frozen and not it.gone:
             it.frozen = False
-            self._warn("%s cannot be frozen: %s", it.instance, error)
+            self._warn("%s cannot be frozen: %s", it.instance, str(error))
             it.failed(it.instance)
 
     def _warn(self, message: str, *arguments: object) -> None:

@@ -56,6 +56,10 @@ WHOLE_FILES = [
         ["f:3:3: services.a: duplicate key; it is first given on line 2"],
     ),
     (
+        "services: {a: {image: x}}\nfrozen-memory: 120%",
+        ["f:2:16: frozen-memory: must be 0% to 100%, or an amount such as 2Gi, not 120%"],
+    ),
+    (
         "services: {a: {image: x}}\napiVersion: [1]\n",
         [
             "f:2:1: apiVersion: unknown key; known here are listen, admin, domain, runtime, "
@@ -239,6 +243,20 @@ BAD_VALUES = [
         "readiness.path",
         "expected a path that begins with '/', not '/a b\\r\\n'",
     ),
+    (
+        "idle: {stop-after: never}",
+        "4:24",
+        "idle.stop-after",
+        "expected a duration such as 250ms, 30s, 5m or 1h30m, not 'never'",
+    ),
+    (
+        "idle: {freeze-after: soon}",
+        "4:26",
+        "idle.freeze-after",
+        "expected a duration such as 250ms, 30s, 5m or 1h30m, not 'soon'; "
+        "'never' is possible as well",
+    ),
+    ("freeze-after: 1s", "4:5", "freeze-after", "unknown key here; it belongs in 'idle'"),
     ("readiness: {timeout: 0s}", "4:26", "readiness.timeout", "must be more than 0s, not 0s"),
     ("cpu: 0.001", "4:10", "cpu", "must be 0.01 (10m) or more, not 0.001"),
     ("memory: 5Mi", "4:13", "memory", "must be 6Mi or more, not 5Mi"),

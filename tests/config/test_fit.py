@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from wakeful.config.fit import misfits
 from wakeful.config.model import (
     Config,
     Container,
+    FreezerKind,
     HostPort,
     RuntimeKind,
     Service,
@@ -78,6 +81,15 @@ def test_what_only_containers_have_a_process_cannot(
     assert misfits(asked, RuntimeKind.PROCESS) == [(f"services.a.{key}", message)]
     asked = config(a=Template(image="x", container=container))
     assert misfits(asked, RuntimeKind.DOCKER) == []
+
+
+def test_processes_have_one_freezer() -> None:
+    chosen = replace(config(a=Template(command=("y",))), freezer=FreezerKind.ENGINE)
+    [(path, message)] = misfits(chosen, RuntimeKind.PROCESS)
+    assert (path, "signals" in message) == ("freezer", True)
+    assert misfits(replace(chosen, freezer=FreezerKind.AUTO), RuntimeKind.PROCESS) == []
+    images = replace(config(a=Template(image="x")), freezer=FreezerKind.DIRECT)
+    assert misfits(images, RuntimeKind.DOCKER) == []
 
 
 def test_auto_is_not_something_that_runs_anything() -> None:

@@ -17,8 +17,11 @@ from wakeful.config.model import (
     Aggregation,
     Config,
     Container,
+    FreezerKind,
     HostPort,
+    Idle,
     Logging,
+    MemoryBudget,
     Metric,
     Pull,
     Queue,
@@ -63,6 +66,11 @@ def test_a_file_that_says_the_least_gets_every_default_of_the_model() -> None:
         ("domain: Example.COM", "domain", "example.com"),
         ("runtime: docker", "runtime", RuntimeKind.DOCKER),
         ("runtime: auto", "runtime", RuntimeKind.AUTO),
+        ("freezer: engine", "freezer", FreezerKind.ENGINE),
+        ("freezer: direct", "freezer", FreezerKind.DIRECT),
+        ("frozen-memory: 10%", "frozen_memory", MemoryBudget(share=0.1)),
+        ("frozen-memory: 0", "frozen_memory", MemoryBudget(bytes=0)),
+        ("frozen-memory: 2Gi", "frozen_memory", MemoryBudget(bytes=2**31)),
         ("state-dir: ./state", "state_dir", Path("/etc/wakeful/state")),
         ("state-dir: ../state", "state_dir", Path("/etc/wakeful/../state")),
         ("state-dir: /var/lib/w", "state_dir", Path("/var/lib/w")),
@@ -91,6 +99,12 @@ def test_a_file_that_says_the_least_gets_every_default_of_the_model() -> None:
 )
 def test_every_key_of_the_top_level_is_honoured(line: str, attribute: str, value: object) -> None:
     assert getattr(config(f"{HELLO}{line}\n"), attribute) == value
+
+
+def test_a_budget_is_an_amount_or_a_share_of_what_there_is() -> None:
+    assert MemoryBudget().of(1000) == 250
+    assert MemoryBudget(share=0.1).of(1000) == 100
+    assert MemoryBudget(bytes=7).of(1000) == 7
 
 
 ONLY_CONTAINERS: list[tuple[str, dict[str, Any]]] = [
@@ -196,6 +210,9 @@ SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("scale: {max-up-rate: 1.1}", {"scale": Scale(max_up_rate=1.1)}),
     ("scale: {max-down-rate: 10}", {"scale": Scale(max_down_rate=10.0)}),
     ("readiness: {path: '/healthz?deep=1'}", {"readiness": Readiness(path="/healthz?deep=1")}),
+    ("idle: {freeze-after: never}", {"idle": Idle(freeze_after=None)}),
+    ("idle: {freeze-after: 0s, stop-after: 1h}", {"idle": Idle(0.0, 3600.0)}),
+    ("idle: {stop-after: 0}", {"idle": Idle(10.0, 0.0)}),
     ("readiness: {timeout: 3s}", {"readiness": Readiness(timeout=3.0)}),
     ("cpu: 0.5", {"cpu": 0.5}),
     ("cpu: 250m", {"cpu": 0.25}),

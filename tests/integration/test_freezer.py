@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -13,8 +14,10 @@ import pytest
 from docker.api.client import APIClient
 
 from tests.integration.driving import Exits, containers, new_id, revision, until
+from tests.integration.relay import Relay
 from wakeful.config.model import FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
+from wakeful.runtime.docker_engine import docker_host
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import direct_problem
 from wakeful.runtime.instance import Address, InstanceId
@@ -257,5 +260,90 @@ def test_a_container_that_somebody_else_paused_is_asked_to_end_and_not_killed(
             engine.pause(instance)
             await it.driver.stop(instance, 10)
             assert await it.exits.of(instance) == "exit code 0"
+
+    asyncio.run(story())
+
+
+# The docker package drops the socket of a connect that failed without closing it.
+@pytest.mark.filterwarnings("ignore:unclosed <socket.socket.*family=1,")
+def test_what_was_paused_is_thawed_as_soon_as_the_engine_is_back(
+    engine: APIClient,
+    app_image: str,
+    owner: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not docker_host().startswith("unix://"):
+        pytest.skip("the engine is not on a unix socket")
+    relay = Relay(tmp_path / "docker.sock", docker_host().removeprefix("unix://"))
+    relay.mend()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+
+    async def story() -> None:
+        async with opened(engine, owner, FreezerKind.ENGINE) as it:
+            paused, address = await it.start(app_image, "polite")
+            other, _ = await it.start(app_image, "polite")
+            it.freeze(paused)
+            await until(lambda: it.frozen(paused))
+
+            await asyncio.to_thread(relay.cut)
+            it.driver.thaw(paused)
+            it.freeze(other)
+            await until(lambda: it.failed == [other])  # nobody is told that it is frozen
+            assert it.frozen(paused)
+
+            relay.mend()
+            await ready(address, Readiness(path="/"))
+            assert not it.frozen(other)
+
+    try:
+        asyncio.run(story())
+    finally:
+        relay.cut()
+        gc.collect()  # while such sockets are expected
+
+
+def test_a_cgroup_that_must_be_written_and_cannot_be_is_said_at_the_start(
+    engine: APIClient, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = "/sys/fs/cgroup is not writable"
+    monkeypatch.setattr("wakeful.runtime.docker_freezer.direct_problem", lambda: problem)
+
+    async def refused() -> None:
+        with pytest.raises(DriverError, match=f"freezer direct: {problem}"):
+            async with opened(engine, owner, FreezerKind.DIRECT):
+                pass
+
+    async def fallen_back() -> None:
+        async with opened(engine, owner, FreezerKind.AUTO) as it:
+            assert it.driver.freezer == f"docker pause ({problem})"
+
+    asyncio.run(refused())
+    asyncio.run(fallen_back())
+
+
+@pytest.mark.parametrize("kind", [FreezerKind.AUTO, FreezerKind.DIRECT])
+def test_one_container_whose_cgroup_cannot_be_reached_is_paused_or_not_frozen(
+    engine: APIClient,
+    app_image: str,
+    owner: str,
+    kind: FreezerKind,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if problem := direct_problem():
+        pytest.skip(f"cgroups cannot be written here: {problem}")
+    monkeypatch.setattr("wakeful.runtime.docker_container.cgroup_of", lambda pid, id: None)
+
+    async def story() -> None:
+        async with opened(engine, owner, kind) as it:
+            instance, address = await it.start(app_image, "polite")
+            it.freeze(instance)
+            if kind is FreezerKind.DIRECT:
+                await until(lambda: it.failed == [instance])
+            else:
+                await until(lambda: it.paused(instance))
+                assert await it.driver.memory(instance) > 2 * 2**20
+            it.driver.thaw(instance)
+            await ready(address, Readiness(path="/"))
 
     asyncio.run(story())

@@ -313,6 +313,94 @@ def test_stop_asks_first(here: Here, run: Any) -> None:
     run(story)
 
 
+# Counts in a file, in a process of its own, under a shell that leads the group.
+COUNTER = """
+import os, signal, time
+if os.fork() == 0:
+    number = 0
+    while True:
+        number += 1
+        with open("count.new", "w") as file:
+            file.write(str(number))
+        os.rename("count.new", "count")
+        time.sleep(0.001)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+while True:
+    signal.pause()
+"""
+
+
+async def counts_on(here: Here) -> None:
+    count = here.folder / "count"
+    await until(count.exists)
+    begun = count.read_text()
+    await until(lambda: count.read_text() != begun)
+
+
+def stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_frozen_instance_does_not_run_nor_does_what_it_started(here: Here, run: Any) -> None:
+    async def story() -> None:
+        async with here.opened() as (driver, exits):
+            instance, failed = new_id(), list[InstanceId]()
+            await driver.start(python(COUNTER), instance)
+            await counts_on(here)
+            driver.freeze(instance, failed.append)
+            pid = pid_of(here.state, instance)
+            await until(lambda: stopped(pid))
+            count = (here.folder / "count").read_text()
+            for _ in range(3):
+                other = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+                await other.wait()  # others run meanwhile
+            assert (here.folder / "count").read_text() == count
+            assert await driver.memory(instance) > 2 * 2**20  # two Pythons
+
+            driver.thaw(instance)
+            await counts_on(here)
+            assert (failed, exits.seen) == ([], [])
+            driver.freeze(new_id(), failed.append)
+            driver.thaw(new_id())
+            assert await driver.memory(new_id()) == 0
+            await driver.stop(instance, 5)
+
+    run(story)
+
+
+def test_a_frozen_instance_is_asked_to_end_and_not_killed(here: Here, run: Any) -> None:
+    async def story() -> None:
+        async with here.opened() as (driver, exits):
+            instance = new_id()
+            await driver.start(python(COUNTER), instance)
+            await counts_on(here)
+            driver.freeze(instance, lambda _: None)
+            await until(lambda: stopped(pid_of(here.state, instance)))
+            await driver.stop(instance, 20)
+            assert exits.seen == [Exit(instance, "exit code 7")]
+
+    run(story)
+
+
+@pytest.mark.parametrize("adopted", [True, False])
+def test_what_an_earlier_run_left_frozen_runs_again(here: Here, adopted: bool) -> None:
+    async def story() -> None:
+        instance = new_id()
+        async with here.opened() as (driver, _):
+            await driver.start(python(COUNTER), instance)
+            await counts_on(here)
+            driver.freeze(instance, lambda _: None)
+            await until(lambda: stopped(pid_of(here.state, instance)))
+        async with here.opened() as (driver, exits):
+            if adopted:
+                assert [found.instance for found in await driver.instances()] == [instance]
+                await counts_on(here)
+            await driver.stop(instance, 20)
+            assert [exit.detail for exit in exits.seen] == ["exit code 7"]
+
+    asyncio.run(story())
+
+
 def test_a_second_stop_waits_with_the_first_and_does_not_ask_again(here: Here) -> None:
     """A second SIGTERM means "at once" to many programs."""
     program = """

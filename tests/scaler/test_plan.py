@@ -17,6 +17,13 @@ def test_what_is_missing_is_started() -> None:
     assert plan(2, ["b"], ["a"], IDLE, 10) == Plan()
 
 
+def test_spares_are_thawed_before_anything_is_started() -> None:
+    assert plan(3, [], ["a"], IDLE, 10, ["x", "y", "z"]) == Plan(thaw=("x", "y"))
+    assert plan(3, ["b"], [], IDLE, 10, ["x"]) == Plan(start=1, thaw=("x",))
+    assert plan(2, ["b"], ["a"], IDLE, 10, ["x"]) == Plan()
+    assert plan(1, [], ["a", "b"], IDLE, 10, ["x"]) == Plan(drain=("b",))
+
+
 def test_what_is_still_starting_is_given_up_first_and_the_newest_before_the_oldest() -> None:
     assert plan(2, ["b", "c", "d"], ["a"], IDLE, 10) == Plan(drain=("d", "c"))
 
