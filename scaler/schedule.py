@@ -86,6 +86,6 @@ def _shown(unix: float, zone: str) -> datetime:
 def _comes(shown: datetime, zone: str) -> float:
     """The first moment at which the clocks show this, or have skipped it."""
     local = shown.replace(tzinfo=ZoneInfo(zone))
-    while local.astimezone(UTC).astimezone(local.tzinfo).replace(fold=0) != local:
+    while local.astimezone(UTC).astimezone(local.tzinfo) != local:
         local += timedelta(minutes=1)  # gaps are some 60 of them, once a year
     return local.timestamp()
