@@ -162,6 +162,9 @@ def test_a_start_took_as_long_as_the_first_that_waited_for_it_had_to(log: Reader
         line(10.1, 5.0, instance="h-1", queue_ms=900.0, cold_start=True),
         line(10.1, 1.0, instance="h-2", queue_ms=450.0, cold_start=True),
         line(20.0, 1.0, instance="h-3", queue_ms=800.0),
+        # Thaws, of one whose start the log does not have.
+        line(30.0, 1.0, instance="h-4", queue_ms=0.371, cold_start=True),
+        line(90.0, 1.0, instance="h-1", queue_ms=0.402, cold_start=True),
     )
     assert read.start_times == (0.4, 0.45)
 

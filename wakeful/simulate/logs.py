@@ -24,6 +24,7 @@ _TIME = re.compile(
     r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)", re.ASCII
 )
 _ASKER_KEYS = ("method", "uri", "user_agent", "client_ip")
+_SHORTEST_START = 0.005  # seconds; no process comes up faster
 _NO_TIME = 1e11  # is neither a duration nor a moment in seconds
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
@@ -54,6 +55,8 @@ class Log:
         return asker
 
     def started_cold(self, instance: str, at: float, waited: float) -> None:
+        if waited < _SHORTEST_START:
+            return  # a frozen spare was thawed for it
         # Those that came later found the start under way, or waited for others as well.
         before = self._cold.get(instance)
         if before is None or at < before[0]:
