@@ -306,6 +306,11 @@ class Throttler:
         average, arrived = self.stats.report(now)
         return Sample(average, arrived, self.load())
 
+    def inside(self, instance: str) -> int:
+        """How many requests are in this instance now."""
+        slots = (*self.slots, *self._suspects, *self._retired.values())
+        return sum(slot.active for slot in slots if slot.endpoint.instance == instance)
+
     def load(self) -> Load:
         busy = tuple((slot.endpoint.instance, slot.active) for slot in self.slots if slot.active)
         return Load(self.breaker.active, self.breaker.waiting, busy, self.ignored)

@@ -37,21 +37,23 @@ class Hierarchies:
 
     freezer: Mount | None = None  # cgroup v1
     memory: Mount | None = None  # cgroup v1
+    cpu: Mount | None = None  # cgroup v1
     unified: Mount | None = None  # cgroup v2
 
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """Of one container: the directories of its freezer and of its memory account."""
+    """Of one container: the directories of its freezer and of its accounts."""
 
     version: int  # of the freezer
     freezer: str
     memory: str | None
+    cpu: str | None = None
 
 
 def hierarchies(mountinfo: str) -> Hierarchies:
     """From /proc/self/mountinfo, proc(5): the first mount of each."""
-    freezer = memory = unified = None
+    freezer = memory = cpu = unified = None
     for line in mountinfo.splitlines():
         fields = line.split()
         # ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAGS ...] - TYPE SOURCE SUPER-OPTIONS
@@ -60,11 +62,11 @@ def hierarchies(mountinfo: str) -> Hierarchies:
         kind, options = fields[separator + 1], fields[separator + 3].split(",")
         if kind == "cgroup2":
             unified = unified or mount
-        elif kind == "cgroup" and "freezer" in options:
-            freezer = freezer or mount
-        elif kind == "cgroup" and "memory" in options:
-            memory = memory or mount
-    return Hierarchies(freezer, memory, unified)
+        if kind == "cgroup":
+            freezer = freezer or (mount if "freezer" in options else None)
+            memory = memory or (mount if "memory" in options else None)
+            cpu = cpu or (mount if "cpuacct" in options else None)
+    return Hierarchies(freezer, memory, cpu, unified)
 
 
 def locate(mounted: Hierarchies, membership: str, container: str) -> Cgroup | None:
@@ -83,9 +85,10 @@ def locate(mounted: Hierarchies, membership: str, container: str) -> Cgroup | No
     first = _directory(mounted.freezer, paths.get("freezer"))
     second = _directory(mounted.unified, paths.get(""))
     memory = _directory(mounted.memory, paths.get("memory"))
+    cpu = _directory(mounted.cpu, paths.get("cpuacct"))
     if first is not None:
-        return Cgroup(1, first, memory)
-    return Cgroup(2, second, memory or second) if second is not None else None
+        return Cgroup(1, first, memory, cpu)
+    return Cgroup(2, second, memory or second, cpu or second) if second is not None else None
 
 
 def working_set(stat: str, usage: str) -> int:

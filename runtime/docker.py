@@ -28,7 +28,7 @@ from wakeful.runtime.docker_freezer import DockerFreezer
 from wakeful.runtime.docker_images import DockerImages, Pin
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
-from wakeful.runtime.instance import Exit, Found, InstanceId, Launched
+from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +166,8 @@ class DockerDriver:
     def thaw(self, instance: InstanceId) -> None:
         self._freezer.thaw(instance)
 
-    async def memory(self, instance: InstanceId) -> int:
-        return await self._freezer.memory(instance)
+    async def usage(self, instance: InstanceId) -> Usage:
+        return await self._call(containers.usage, self._owner, instance)
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         return await self._call(containers.tail, self._owner, instance, lines)

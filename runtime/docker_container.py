@@ -25,6 +25,7 @@ from docker.errors import APIError, NotFound
 from wakeful.config.model import Revision
 from wakeful.events import StartPhase
 from wakeful.runtime.cgroup import Cgroup
+from wakeful.runtime.cgroup_usage import usage_of
 from wakeful.runtime.docker_events import exit_detail
 from wakeful.runtime.docker_images import Pin
 from wakeful.runtime.docker_spec import (
@@ -39,7 +40,7 @@ from wakeful.runtime.docker_spec import (
 )
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of
-from wakeful.runtime.instance import Address, Found, InstanceId, Launched
+from wakeful.runtime.instance import Address, Found, InstanceId, Launched, Usage
 
 log = logging.getLogger(__name__)
 
@@ -185,11 +186,17 @@ def _thaw(client: APIClient, container: str, state: Mapping[str, Any]) -> None:
                 freezer.thaw()
 
 
-def memory(client: APIClient, container: str) -> int:
-    """Bytes it uses, as the engine's own stats count them."""
-    stats = client.stats(container, stream=False, one_shot=True)["memory_stats"]
-    inactive = stats.get("stats", {}).get("total_inactive_file", 0)
-    return max(0, int(stats.get("usage", 0)) - int(inactive))
+def usage(client: APIClient, owner: str, instance: InstanceId) -> Usage:
+    """From its cgroup where that can be read, else as the engine counts."""
+    found = whereabouts(client, owner, instance)
+    used = usage_of(found.cgroup) if found.cgroup is not None else Usage(None, None)
+    if used.memory is not None and used.cpu is not None:
+        return used
+    stats = client.stats(found.id, stream=False, one_shot=True)
+    memory = stats["memory_stats"]
+    inactive = memory.get("stats", {}).get("total_inactive_file", 0)
+    nanoseconds = stats["cpu_stats"]["cpu_usage"]["total_usage"]
+    return Usage(max(0, int(memory.get("usage", 0)) - int(inactive)), nanoseconds / 1e9)
 
 
 def terminate(client: APIClient, owner: str, instance: InstanceId) -> bool:

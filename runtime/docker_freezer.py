@@ -19,7 +19,7 @@ from wakeful.runtime.cgroup import Cgroup
 from wakeful.runtime.docker_client import DockerClient
 from wakeful.runtime.docker_engine import docker_host
 from wakeful.runtime.driver import DriverError
-from wakeful.runtime.freezer import CgroupFreezer, direct_problem, memory_of
+from wakeful.runtime.freezer import CgroupFreezer, direct_problem
 from wakeful.runtime.instance import InstanceId
 
 log = logging.getLogger(__name__)
@@ -98,18 +98,6 @@ class DockerFreezer:
         it = self._containers.get(instance)
         if it is not None and it.following is not None:
             await asyncio.wait([it.following], timeout=_PATIENCE)
-
-    async def memory(self, instance: InstanceId) -> int:
-        """Bytes it holds. Raises DriverError."""
-        await self.settled(instance)
-        it = self._containers.get(instance)
-        if it is None or not it.id:
-            raise DriverError(f"{instance} was never looked up")
-        if it.cgroup is not None:
-            known = await asyncio.to_thread(memory_of, it.cgroup)
-            if known is not None:
-                return known
-        return await self._client.call(containers.memory, it.id)
 
     def forget(self, instance: InstanceId) -> None:
         """It has ended."""

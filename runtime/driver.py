@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from wakeful.config.model import Revision
-from wakeful.runtime.instance import Exit, Found, InstanceId, Launched
+from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
 
 
 class DriverError(Exception):
@@ -62,8 +62,8 @@ class Driver(Protocol):
         not an error.
         """
 
-    async def memory(self, instance: InstanceId) -> int:
-        """Bytes that a frozen instance holds. Raises DriverError where that is not known."""
+    async def usage(self, instance: InstanceId) -> Usage:
+        """What it uses now, frozen or not. Raises DriverError."""
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
         """Thaw it, SIGTERM, SIGKILL after ``grace`` seconds, and remove every trace.

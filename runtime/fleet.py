@@ -20,7 +20,7 @@ from wakeful.events import Backends, Endpoint, Outage, Phases, Start, StartPhase
 from wakeful.metrics import Total
 from wakeful.runtime.backoff import FRESH, PROVEN_AFTER
 from wakeful.runtime.driver import Driver, DriverError, EngineUnavailable, ImageNotFound
-from wakeful.runtime.instance import Address, Event, Exit, Found, InstanceId, State, step
+from wakeful.runtime.instance import Address, Event, Exit, Found, InstanceId, State, View, step
 from wakeful.runtime.ladder import Spare
 from wakeful.runtime.probe import Prober, Probing
 from wakeful.runtime.spares import Spares
@@ -139,6 +139,19 @@ class Fleet:
         """Those that are ready, and frozen until the next request."""
         ready = (it for it in self._instances.values() if it.state is State.READY)
         return sum(it.frozen for it in ready)
+
+    def views(self) -> list[View]:
+        """All of them, oldest first."""
+        return [
+            View(
+                it.id,
+                it.state,
+                resting=it.frozen and it.state is State.READY,
+                since=it.began,
+                took=it.start.ready_at - it.began if it.start is not None else None,
+            )
+            for it in self._instances.values()
+        ]
 
     def __contains__(self, instance: object) -> bool:
         return instance in self._instances

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from wakeful.runtime.cgroup import Cgroup, Hierarchies, hierarchies, locate, working_set
+from wakeful.runtime.cgroup import Cgroup, Hierarchies, hierarchies, locate
 
 _FILE = {1: "freezer.state", 2: "cgroup.freeze"}
 _FREEZE = {1: b"FROZEN", 2: b"1"}
@@ -88,19 +88,6 @@ def mounted() -> Hierarchies:
         return hierarchies(Path("/proc/self/mountinfo").read_text("utf-8", errors="replace"))
     except OSError:
         return Hierarchies()
-
-
-def memory_of(cgroup: Cgroup) -> int | None:
-    """Bytes in use; None where they are not counted."""
-    if cgroup.memory is None:
-        return None
-    directory = Path(cgroup.memory)
-    for name in ("memory.usage_in_bytes", "memory.current"):
-        with suppress(OSError, ValueError):
-            return working_set(
-                (directory / "memory.stat").read_text(), (directory / name).read_text()
-            )
-    return None
 
 
 def direct_problem() -> str | None:

@@ -88,6 +88,25 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """One instance, as its fleet sees it now. Moments are on the monotonic clock."""
+
+    instance: InstanceId
+    state: State
+    resting: bool  # ready, and frozen until its next request
+    since: float  # when it was asked for, or found
+    took: float | None  # seconds until it was ready; None: not yet, or it was found running
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an instance uses; None where it cannot be known."""
+
+    memory: int | None  # bytes that would have to be found elsewhere
+    cpu: float | None  # seconds of processor time since it began
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """An instance of ours that already runs, to be adopted."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from wakeful.config.model import Readiness, Revision
 from wakeful.events import StartPhase
 from wakeful.runtime.driver import DriverError, EngineUnavailable
-from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched
+from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,10 @@ class MemoryDriver:
         if running is not None:
             running.frozen = False
 
-    async def memory(self, instance: InstanceId) -> int:
+    async def usage(self, instance: InstanceId) -> Usage:
         self._require_engine()
         running = self._instances.get(instance)
-        return 0 if running is None else running.script.memory
+        return Usage(None if running is None else running.script.memory, None)
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         running = self._instances.get(instance)

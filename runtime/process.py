@@ -23,11 +23,11 @@ from wakeful.config.model import Revision
 from wakeful.events import StartPhase
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.environment import command, environment
-from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched
+from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched, Usage
 from wakeful.runtime.ports import Ports
 from wakeful.runtime.process_exit import ExitWatch
-from wakeful.runtime.process_memory import group_memory
 from wakeful.runtime.process_record import Record, Records, birth
+from wakeful.runtime.process_usage import group_usage
 
 HOST = "127.0.0.1"
 
@@ -129,9 +129,11 @@ class ProcessDriver:
         if process is not None and not process.ended.is_set():
             _signal_group(process.pid, signal.SIGCONT)
 
-    async def memory(self, instance: InstanceId) -> int:
+    async def usage(self, instance: InstanceId) -> Usage:
         process = self._processes.get(instance)
-        return 0 if process is None else await self._in_thread(group_memory, process.pid)
+        if process is None:
+            raise DriverError(f"process {instance} is not there any more")
+        return await self._in_thread(group_usage, process.pid)
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         return await self._in_thread(_tail, self._records.log(instance), lines)

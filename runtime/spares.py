@@ -77,7 +77,7 @@ class Spares:
         """What it holds counts from here on: guesses must not drive out what is known."""
         instance, memory = kept.spare.instance, ASSUMED_MEMORY
         try:
-            memory = await self._driver.memory(instance)
+            memory = (await self._driver.usage(instance)).memory or ASSUMED_MEMORY
         except DriverError as error:
             log.debug("the memory of %s is not known: %s", instance, error)
         kept.spare = replace(kept.spare, memory=memory)

@@ -18,7 +18,7 @@ from wakeful.config.model import Revision
 from wakeful.events import IDLE, Backends, Load, Sample
 from wakeful.runtime.driver import Driver
 from wakeful.runtime.fleet import Fleet
-from wakeful.runtime.instance import Exit, Found, InstanceId, State, new_instance_id
+from wakeful.runtime.instance import Exit, Found, InstanceId, State, View, new_instance_id
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
@@ -272,6 +272,12 @@ class Autoscaler:
         """Of those known at the first of them, each as it is when it is asked for."""
         for it in list(self._known.values()):
             yield it.status()
+
+    def instances(self) -> Iterator[tuple[Revision, View]]:
+        """All there are, whatever their state."""
+        for it in list(self._known.values()):
+            for view in it.fleet.views() if it.fleet is not None else ():
+                yield it.revision, view
 
     # Called by the timetable
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from tests.scaler.simulated_proxy import until
+from wakeful.admin.instances import Row
 from wakeful.admin.scrape import render
 from wakeful.admin.server import AdminServer
 from wakeful.clock import run_simulated
@@ -139,7 +140,10 @@ def test_others_run_between_two_pieces_of_a_page() -> None:
                 seen.append(turns)
                 yield piece
 
-        admin = AdminServer(lambda: True, pieces, lambda: iter(()))
+        async def nothing(service: str | None) -> list[Row]:
+            return []
+
+        admin = AdminServer(lambda: True, pieces, lambda: iter(()), nothing)
         await admin.bind(HostPort("127.0.0.1", 0))
         await admin.listen()
 

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wakeful.admin.instances import Row, rows
 from wakeful.admin.scrape import render
 from wakeful.admin.server import AdminServer
 from wakeful.config.diff import diff, fixed_changes
@@ -110,7 +111,7 @@ class App:
             self._deployments = Deployments(
                 self.plane, self._scaler, now=time.monotonic, settled=self._state.settle
             )
-            self._admin = AdminServer(self._ready, self._metrics, self._standings)
+            self._admin = AdminServer(self._ready, self._metrics, self._standings, self._instances)
             await self._driver.open(self._scaler.exited)
         except DriverError as error:
             self._state.close()
@@ -231,6 +232,9 @@ class App:
 
     def _metrics(self) -> Iterator[str]:
         return render(self.plane, self._scaler, self._standings(), self._reloads, self.runtime)
+
+    def _instances(self, service: str | None) -> Awaitable[list[Row]]:
+        return rows(self.plane, self._scaler, self._driver, time.monotonic, service)
 
     def _standings(self) -> Iterator[Standing]:
         return self._deployments.standings()

@@ -15,6 +15,7 @@ from wakeful import __version__
 
 if TYPE_CHECKING:
     from wakeful.config.load import ConfigError
+    from wakeful.config.model import HostPort
 
 _CONFIG = click.option(
     "-c",
@@ -116,6 +117,34 @@ def run(
 def validate(config: Path | None) -> None:
     """Check a configuration file and say everything that is wrong with it."""
     _validate(config)
+
+
+@main.command()
+@click.argument("service", required=False)
+@_CONFIG
+@click.option(
+    "--admin",
+    metavar="[HOST]:PORT",
+    envvar="WAKEFUL_ADMIN",
+    show_envvar=True,
+    help="Where to ask, in place of the file's admin.",
+)
+@click.option("--json", "as_json", is_flag=True, help="What the admin API says, as it is.")
+def ps(service: str | None, config: Path | None, admin: str | None, as_json: bool) -> None:
+    """List the instances that there are, of one service or of all."""
+    import json
+    from urllib.parse import urlencode
+
+    from wakeful.ask import Unanswered, ask
+    from wakeful.ps import table
+
+    query = f"?{urlencode({'service': service})}" if service else ""
+    try:
+        answer = ask(_admin_address(config, admin), f"/v1/instances{query}")
+    except Unanswered as error:
+        click.echo(f"wakeful: {error}", err=True)
+        sys.exit(1)
+    click.echo(json.dumps(answer, indent=1) if as_json else table(answer["instances"]))
 
 
 @main.command()
@@ -267,6 +296,19 @@ def _validate(config: Path | None) -> None:
     except ConfigError as error:
         _refuse(error)
     click.echo(f"{path}: OK ({len(services)} service{'' if len(services) == 1 else 's'})")
+
+
+def _admin_address(config: Path | None, admin: str | None) -> HostPort:
+    """Where the admin listener is, by the command line or by the file."""
+    from wakeful.config.load import ConfigError, find, load
+    from wakeful.config.quantity import host_port
+
+    try:
+        return host_port(admin) if admin else load(find(_chosen(config))).config.admin
+    except ConfigError as error:
+        _refuse(error)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _chosen(config: Path | None) -> Path | None:

@@ -207,17 +207,20 @@ def test_what_an_earlier_run_left_frozen_is_thawed(
     asyncio.run(story())
 
 
-def test_its_memory_is_known(
+def test_what_it_uses_is_known(
     engine: APIClient, app_image: str, owner: str, kind: FreezerKind
 ) -> None:
     async def story() -> None:
         async with opened(engine, owner, kind) as it:
             instance, _ = await it.start(app_image, "polite")
             it.freeze(instance)
-            memory = await it.driver.memory(instance)
-            assert 2 * 2**20 < memory < 64 * 2**20  # a Python with a small server in it
+            used = await it.driver.usage(instance)
+            assert used.memory is not None
+            assert 2 * 2**20 < used.memory < 64 * 2**20  # a Python with a small server in it
+            assert used.cpu is not None
+            assert 0 < used.cpu < 60
             with pytest.raises(DriverError):
-                await it.driver.memory(new_id())
+                await it.driver.usage(new_id())
 
     asyncio.run(story())
 
@@ -342,7 +345,9 @@ def test_one_container_whose_cgroup_cannot_be_reached_is_paused_or_not_frozen(
                 await until(lambda: it.failed == [instance])
             else:
                 await until(lambda: it.paused(instance))
-                assert await it.driver.memory(instance) > 2 * 2**20
+                used = await it.driver.usage(instance)
+                assert used.memory is not None
+                assert used.memory > 2 * 2**20
             it.driver.thaw(instance)
             await ready(address, Readiness(path="/"))
 

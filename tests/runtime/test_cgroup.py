@@ -64,13 +64,13 @@ def test_controllers_that_are_mounted_together() -> None:
 )
 def test_a_container_on_the_second_version(path: str) -> None:
     where = f"/sys/fs/cgroup{path}"
-    assert locate(hierarchies(SECOND), f"0::{path}\n", ID) == Cgroup(2, where, where)
+    assert locate(hierarchies(SECOND), f"0::{path}\n", ID) == Cgroup(2, where, where, where)
 
 
 def test_cgroups_that_were_made_inside_of_a_container_are_frozen_with_it() -> None:
     membership = f"0::/system.slice/docker-{ID}.scope/init.scope\n"
     where = f"/sys/fs/cgroup/system.slice/docker-{ID}.scope"
-    assert locate(hierarchies(SECOND), membership, ID) == Cgroup(2, where, where)
+    assert locate(hierarchies(SECOND), membership, ID) == Cgroup(2, where, where, where)
 
 
 def test_a_process_that_is_not_the_containers_is_left_alone() -> None:
@@ -86,7 +86,8 @@ def test_a_hierarchy_that_is_not_mounted_cannot_be_reached() -> None:
 
 def test_a_mount_of_a_part_shows_only_that_part() -> None:
     mounted = Hierarchies(unified=Mount("/docker", "/cg"))
-    assert locate(mounted, f"0::/docker/{ID}\n", ID) == Cgroup(2, f"/cg/{ID}", f"/cg/{ID}")
+    here = f"/cg/{ID}"
+    assert locate(mounted, f"0::/docker/{ID}\n", ID) == Cgroup(2, here, here, here)
     assert locate(mounted, f"0::/elsewhere/{ID}\n", ID) is None
 
 
@@ -95,7 +96,7 @@ def test_what_is_above_our_own_namespace_cannot_be_reached() -> None:
     assert locate(Hierarchies(unified=Mount("/", "/cg")), membership, ID) is None
     # Unless the whole hierarchy was mounted into our container.
     whole = Hierarchies(unified=Mount("/..", "/host"))
-    assert locate(whole, membership, ID) == Cgroup(2, f"/host/{ID}", f"/host/{ID}")
+    assert locate(whole, membership, ID) == Cgroup(2, f"/host/{ID}", f"/host/{ID}", f"/host/{ID}")
 
 
 def test_memory_is_the_usage_without_file_pages_that_nobody_used_lately() -> None:

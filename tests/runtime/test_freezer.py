@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.harness import until
 from wakeful.runtime.cgroup import Cgroup
-from wakeful.runtime.freezer import CgroupFreezer, cgroup_of, memory_of, mounted
+from wakeful.runtime.freezer import CgroupFreezer, cgroup_of, mounted
 
 
 @pytest.fixture
@@ -67,16 +67,6 @@ def test_a_cgroup_without_a_freezer_cannot_be_frozen(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         CgroupFreezer(Cgroup(2, str(tmp_path), None))
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_memory_is_read_from_either_version(tmp_path: Path) -> None:
-    (tmp_path / "memory.stat").write_text("inactive_file 10\n")
-    assert memory_of(Cgroup(1, "", str(tmp_path))) is None
-    (tmp_path / "memory.current").write_text("100\n")
-    assert memory_of(Cgroup(2, "", str(tmp_path))) == 90
-    (tmp_path / "memory.usage_in_bytes").write_text("50\n")
-    assert memory_of(Cgroup(1, "", str(tmp_path))) == 40
-    assert memory_of(Cgroup(1, "", None)) is None
 
 
 # The kernel's own

@@ -181,7 +181,7 @@ def test_a_frozen_instance_does_not_answer_until_it_is_thawed() -> None:
         driver.freeze(A, lambda _: None)
         assert driver.frozen(A)
         assert driver.listens_at(address) is None
-        assert await driver.memory(A) == 7
+        assert (await driver.usage(A)).memory == 7
         driver.thaw(A)
         await driver.probe(address, Readiness()).passed()
         driver.freeze(A, lambda _: None)
@@ -202,6 +202,6 @@ def test_one_whose_script_says_so_cannot_be_frozen() -> None:
         assert failed == [A]
         assert not driver.frozen(A)
         driver.freeze(B, failed.append)  # one that is not there is no error
-        assert await driver.memory(B) == 0
+        assert (await driver.usage(B)).memory is None
 
     run_simulated(story())

@@ -355,14 +355,17 @@ def test_a_frozen_instance_does_not_run_nor_does_what_it_started(here: Here, run
                 other = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
                 await other.wait()  # others run meanwhile
             assert (here.folder / "count").read_text() == count
-            assert await driver.memory(instance) > 2 * 2**20  # two Pythons
+            used = await driver.usage(instance)
+            assert used.memory is not None
+            assert used.memory > 2 * 2**20  # two Pythons
 
             driver.thaw(instance)
             await counts_on(here)
             assert (failed, exits.seen) == ([], [])
             driver.freeze(new_id(), failed.append)
             driver.thaw(new_id())
-            assert await driver.memory(new_id()) == 0
+            with pytest.raises(DriverError, match="not there any more"):
+                await driver.usage(new_id())
             await driver.stop(instance, 5)
 
     run(story)

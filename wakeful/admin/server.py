@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from wakeful.admin.instances import Row
 from wakeful.config.model import HostPort
 from wakeful.deploy import Standing
 
@@ -30,6 +31,7 @@ class AdminServer:
     """/healthz: the process answers. /readyz: it takes requests. /metrics: what it counts.
 
     /v1/services: where each service's requests go, in Knative's words.
+    /v1/instances: what runs now; ?service=NAME for one.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class AdminServer:
         ready: Callable[[], bool],
         metrics: Callable[[], Iterator[str]],
         standings: Callable[[], Iterator[Standing]],
+        instances: Callable[[str | None], Awaitable[list[Row]]],
     ) -> None:
         self._ready = ready
         self._metrics = metrics
         self._standings = standings
+        self._instances = instances
         self._task: asyncio.Task[None] | None = None
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
@@ -59,6 +63,7 @@ class AdminServer:
                 Route("/metrics", self._scrape),
                 Route("/v1/services", self._services),
                 Route("/v1/services/{name}", self._service),
+                Route("/v1/instances", self._rows),
             ]
         )
         config = uvicorn.Config(
@@ -116,6 +121,13 @@ class AdminServer:
             if one.service == name:
                 return JSONResponse(_status(one))
         return PlainTextResponse(f"no service {name}\n", status_code=404)
+
+    async def _rows(self, request: Request) -> Response:
+        name = request.query_params.get("service")
+        if name is not None and not any(one.service == name for one in self._standings()):
+            return PlainTextResponse(f"no service {name}\n", status_code=404)
+        found = await self._instances(name)
+        return JSONResponse({"instances": [row.as_json() for row in found]})
 
 
 def _status(one: Standing) -> dict[str, Any]:
