@@ -20,6 +20,8 @@ _NOTHING: Mapping[str, str] = {}
 # What pip calls with the backend that pyproject.toml names (PEP 517).
 _CALL = "import sys; from setuptools import build_meta as b; print(getattr(b, sys.argv[1])({}))"
 
+_COMPILING = 600.0  # seconds: half a minute where nothing else runs
+
 
 def run(
     *command: str | Path, cwd: Path, timeout: float = 100, env: Mapping[str, str] = _NOTHING
@@ -40,7 +42,8 @@ def run(
 def backend(hook: str, source: Path, *arguments: Path, **env: str) -> str:
     """A hook of the build backend, and the last line that it printed: its answer."""
     call = _CALL.format(", ".join(f"sys.argv[{at + 2}]" for at in range(len(arguments))))
-    said = run(sys.executable, "-P", "-c", call, hook, *arguments, cwd=source, env=env)
+    command = (sys.executable, "-P", "-c", call, hook)
+    said = run(*command, *arguments, cwd=source, timeout=_COMPILING, env=env)
     return said.splitlines()[-1]
 
 

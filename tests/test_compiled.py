@@ -24,6 +24,9 @@ from tests.built import (
 )
 from tests.test_packaging import sources
 
+# The first of them compiles.
+pytestmark = pytest.mark.timeout(900)
+
 COMPILED: set[str] = set(runpy.run_path(str(ROOT / "setup.py"))["COMPILED"])
 ASKED = {"WAKEFUL_COMPILE": "1"}
 
@@ -102,7 +105,6 @@ def test_it_says_that_it_is_compiled(installed: Path, asked: str) -> None:
     assert said == f"wakeful {wakeful.__version__} (compiled)\n"
 
 
-@pytest.mark.timeout(900)
 def test_it_passes_the_tests_of_whatever_calls_the_path(installed: Path, suite: Path) -> None:
     arguments = ["-P", "-m", "pytest", "-p", "no:cacheprovider"]
     said = run_installed(
