@@ -163,6 +163,20 @@ def test_what_was_not_taken_from_a_log_is_said() -> None:
     assert "configuration does not have: 1 line: stranger.example.com (1)" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("--log", '{"ts":1,"duration":0.5,"service":"hello"}\n'), ("--trace", "time\n1\n")],
+)
+def test_traffic_may_come_from_standard_input_gzipped_or_not(
+    option: str, text: str, directory: Path
+) -> None:
+    command = [sys.executable, "-m", "wakeful", "simulate", option, "-", "--service", "hello"]
+    for data in (text.encode(), gzip.compress(text.encode())):
+        done = subprocess.run(command, input=data, capture_output=True, cwd=directory, timeout=60)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"traffic: 1 request of standard input\n")
+
+
 @pytest.mark.parametrize("when", ["while it reads", "while it simulates"])
 def test_an_interrupt_ends_it_at_once_and_without_a_word_too_many(
     directory: Path, when: str

@@ -16,7 +16,7 @@ from wakeful.simulate import report, timeline
 from wakeful.simulate.engine import simulate, tail
 from wakeful.simulate.logs import read_logs
 from wakeful.simulate.report import Outcome, Report
-from wakeful.simulate.sources import Owners, Remarks, SourceError
+from wakeful.simulate.sources import Owners, Remarks, SourceError, shown
 from wakeful.simulate.traces import read_trace
 from wakeful.simulate.traffic import Recording, ServiceTime, Shape, Traffic
 
@@ -142,9 +142,9 @@ def gather(config: Config, source: Source, seed: int, *, filtered: bool) -> Gath
     owners = Owners(config, source.service)
     if source.trace is not None:
         trace = read_trace(source.trace, owners, seed)
-        return _recorded(trace.requests, trace.remarks, str(source.trace), source, seed)
+        return _recorded(trace.requests, trace.remarks, shown(source.trace), source, seed)
     log = read_logs(source.logs, owners, filtered=filtered)
-    names = ", ".join(map(str, source.logs))
+    names = ", ".join(map(shown, source.logs))
     return _recorded(log.requests, log.remarks, names, source, seed, log.start_times)
 
 
@@ -159,7 +159,8 @@ def _recorded(
     said = remarks.texts()
     if not requests:
         raise SourceError("\n".join([f"{names}: no requests for any service", *said]))
-    traffic = requests.traffic(f"{len(requests):,} requests of {names}", source.service_time, seed)
+    title = f"{len(requests):,} request{'' if len(requests) == 1 else 's'} of {names}"
+    traffic = requests.traffic(title, source.service_time, seed)
     return Gathered(traffic, said, start_times)
 
 

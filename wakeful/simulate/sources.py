@@ -35,7 +35,11 @@ def opened(path: Path) -> Iterator[IO[str]]:
                 yield io.TextIOWrapper(stream, "utf-8", "replace")
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SourceError(f"{path}: cannot be read: {reason}") from None
+        raise SourceError(f"{shown(path)}: cannot be read: {reason}") from None
+
+
+def shown(path: Path) -> str:
+    return "standard input" if str(path) == "-" else str(path)
 
 
 class Owners:
@@ -78,9 +82,9 @@ class Remarks:
     def is_bad(self, path: Path, line: int, why: str, text: str) -> None:
         self.bad += 1
         if len(self.first_bad) < _SHOWN:
-            shown = text.strip()
-            shown = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
-            self.first_bad.append(f"{path}:{line}: {why}: {shown!a}")
+            text = text.strip()
+            text = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+            self.first_bad.append(f"{shown(path)}:{line}: {why}: {text!a}")
 
     def is_nobodys(self, service: str | None, host: str | None) -> None:
         if name := service or host:

@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 
 from wakeful.config.quantity import duration, whole
-from wakeful.simulate.sources import Owners, Remarks, SourceError, opened
+from wakeful.simulate.sources import Owners, Remarks, SourceError, opened, shown
 from wakeful.simulate.traffic import Recording
 
 _MINUTE = 60
@@ -48,7 +48,7 @@ def read_trace(path: Path, owners: Owners, seed: int) -> Trace:
             take = _Rows(header, owners, trace, Random(seed)).reader()
             if take is None:
                 raise SourceError(
-                    f"{path}: the first line names no columns that are known; {_HELP}"
+                    f"{shown(path)}: the first line names no columns that are known; {_HELP}"
                 )
             for row in filter(None, rows):
                 trace.remarks.lines += 1
@@ -59,7 +59,7 @@ def read_trace(path: Path, owners: Owners, seed: int) -> Trace:
                 except ValueError as bad:
                     trace.remarks.is_bad(path, rows.line_num, str(bad), ",".join(row))
         except csv.Error as error:
-            raise SourceError(f"{path}:{rows.line_num}: not CSV: {error}") from None
+            raise SourceError(f"{shown(path)}:{rows.line_num}: not CSV: {error}") from None
     return trace
 
 
