@@ -16,12 +16,12 @@ from uuid import uuid4
 
 from docker.api.client import APIClient
 from docker.errors import APIError, DockerException, NotFound
-from docker.utils import kwargs_from_env
 
 import wakeful.demo
 from benchmarks.children import CannotMeasure
 from benchmarks.coldstart_sample import Sample, ask, ask_until_it_listens
 from wakeful.demo import image
+from wakeful.runtime.docker_client import new_client
 
 _PORT = 8080
 _COMMAND = ["python3", "-S", "/app/hello.py"]
@@ -124,7 +124,7 @@ class DockerStarts:
 @contextmanager
 def docker_starts() -> Iterator[DockerStarts]:
     try:
-        client = APIClient(version="auto", **kwargs_from_env())
+        client = new_client()
     except DockerException as error:
         raise CannotMeasure(
             f"Docker does not answer (install it, or say --runtime process): {error}"

@@ -43,6 +43,7 @@ FIXED_KEYS = (
     "admin",
     "runtime",
     "freezer",
+    "reach",
     "state-dir",
     "access-log",
     "simultaneous-starts",

@@ -35,6 +35,14 @@ class FreezerKind(StrEnum):
     ENGINE = "engine"  # by docker pause
 
 
+class Reach(StrEnum):
+    """How instances in containers are reached."""
+
+    AUTO = "auto"  # as fits the engine
+    ADDRESS = "address"  # at the addresses of their containers
+    PUBLISHED = "published"  # through ports that the engine publishes
+
+
 class Metric(StrEnum):
     """What the autoscaler holds against the target."""
 
@@ -312,6 +320,7 @@ class Config:
     runtime: RuntimeKind = RuntimeKind.AUTO
     freezer: FreezerKind = FreezerKind.AUTO
     frozen_memory: MemoryBudget = field(default_factory=MemoryBudget)  # of frozen spares
+    reach: Reach = Reach.AUTO
     state_dir: Path | None = None  # None: the XDG state directory, or /var/lib/wakeful for root
     access_log: AccessLog = field(default_factory=AccessLog)
     trusted_proxies: tuple[Network, ...] = ()  # whose word on who asked is taken

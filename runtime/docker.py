@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,7 +20,7 @@ from typing import Any, Concatenate
 
 from docker.api.client import APIClient
 
-from wakeful.config.model import FreezerKind, Revision
+from wakeful.config.model import FreezerKind, Reach, Revision
 from wakeful.events import StartPhase
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient, P, T
@@ -29,6 +30,7 @@ from wakeful.runtime.docker_images import DockerImages, Pin
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
+from wakeful.runtime.reach import Way, way
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +64,14 @@ class DockerDriver:
         *,
         network: str | None = None,
         freezer: FreezerKind = FreezerKind.AUTO,
+        reach: Reach = Reach.AUTO,
     ) -> None:
         self._owner = owner
         self._state = state
         self._network = network
         self._freezer = DockerFreezer(owner, freezer)
+        self._reach = reach
+        self._way = Way(None, "nobody has looked yet")
         self._client: DockerClient | None = None
         self._pulls: DockerPulls | None = None
         self._images: DockerImages | None = None
@@ -87,8 +92,9 @@ class DockerDriver:
         try:
             await client.connect()
             await self._freezer.open()
-            if self._network is None:
-                self._network = await client.call(containers.own_network)
+            ours = await client.call(containers.own_network)
+            self._network = self._network or ours
+            self._way = await self._find_way(client, beside=ours is not None)
             self._events = DockerEvents(
                 client.new,
                 self._owner,
@@ -173,7 +179,7 @@ class DockerDriver:
         return await self._call(containers.tail, self._owner, instance, lines)
 
     async def instances(self) -> list[Found]:
-        found = await self._call(containers.running, self._owner)
+        found = await self._call(containers.running, self._owner, self._way)
         unknown = {f.instance for f in found} - self._alive - set(self._discards)
         if unknown:
             await asyncio.gather(*(self._call(containers.thaw, self._owner, i) for i in unknown))
@@ -201,6 +207,18 @@ class DockerDriver:
             await self._client.close()
         self._images = self._pulls = self._events = self._client = None
 
+    async def _find_way(self, client: DockerClient, *, beside: bool) -> Way:
+        found = way(self._reach, await client.call(containers.facts, beside))
+        if found.host is not None:
+            try:  # the engine binds to an address, not to a name
+                loop = asyncio.get_running_loop()
+                known = await loop.getaddrinfo(found.host, None, type=socket.SOCK_STREAM)
+                found = replace(found, host=str(known[0][4][0]))
+            except OSError as error:
+                raise EngineUnavailable(f"{found.host}: {error.strerror}") from None
+        log.info("reach: %s", found)
+        return found
+
     # Starting
 
     async def _launch(self, revision: Revision, instance: InstanceId) -> Launched:
@@ -224,7 +242,7 @@ class DockerDriver:
         launching = asyncio.ensure_future(
             self._call(
                 containers.launch,
-                *(self._owner, revision, instance, pin, self._network),
+                *(self._owner, revision, instance, pin, self._network, self._way),
                 *(abandoned, time.monotonic()),
             )
         )

@@ -12,15 +12,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import docker.errors
 import requests
 from docker.api.client import APIClient
-from docker.utils import kwargs_from_env
+from docker.tls import TLSConfig
 from urllib3.exceptions import HTTPError
 
-from wakeful.runtime.docker_engine import docker_host
+from wakeful.runtime.docker_endpoint import EndpointError, Tls, endpoint
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 
 P = ParamSpec("P")
@@ -32,7 +32,7 @@ _THREADS = 8
 
 
 class DockerClient:
-    """The engine that DOCKER_HOST and its kin name."""
+    """The engine that ``docker_endpoint`` finds."""
 
     def __init__(self, threads: int = _THREADS) -> None:
         self._version = "auto"
@@ -60,7 +60,7 @@ class DockerClient:
 
     def new(self) -> APIClient:
         """A client for a thread of the caller's; it is the caller's to close."""
-        return APIClient(version=self._version, **kwargs_from_env())
+        return new_client(self._version)
 
     async def close(self) -> None:
         # Elsewhere than on the loop: a call that hangs would hold it.
@@ -77,6 +77,30 @@ class DockerClient:
         return client
 
 
+def new_client(version: str = "auto") -> APIClient:
+    """A client of the engine that is meant. Raises EndpointError, DockerException."""
+    engine = endpoint()
+    tls = engine.tls and _tls(engine.tls)
+    return _Client(engine.url, version=version, tls=tls or False)
+
+
+class _Client(APIClient):
+    """One that does not take REQUESTS_CA_BUNDLE and HTTP_PROXY, which are about the web,
+    for settings of the engine's: the former would replace its authority."""
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        self.trust_env = False
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+
+def _tls(tls: Tls) -> TLSConfig:
+    pair = (str(tls.cert), str(tls.key)) if tls.cert and tls.key else None
+    authority = str(tls.ca) if tls.ca else None
+    return TLSConfig(client_cert=pair, ca_cert=authority, verify=tls.verify)
+
+
 def _version(client: APIClient) -> str:
     version: str = client.api_version
     return version
@@ -91,9 +115,11 @@ def renamed_errors() -> Iterator[None]:
         raise ImageNotFound(cause(error)) from None
     except docker.errors.APIError as error:
         raise DriverError(cause(error)) from None
+    except EndpointError as error:
+        raise EngineUnavailable(str(error)) from None
     except (docker.errors.DockerException, requests.RequestException, HTTPError, OSError) as error:
         raise EngineUnavailable(
-            f"Docker does not answer at {docker_host()}: {_root(error)}"
+            f"Docker does not answer at {endpoint().url}: {_root(error)}"
         ) from None
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from wakeful.config.model import Revision
 from wakeful.events import StartPhase
 from wakeful.runtime.cgroup import Cgroup
 from wakeful.runtime.cgroup_usage import usage_of
+from wakeful.runtime.docker_client import cause
+from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.docker_events import exit_detail
 from wakeful.runtime.docker_images import Pin
 from wakeful.runtime.docker_spec import (
@@ -41,12 +44,13 @@ from wakeful.runtime.docker_spec import (
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of
 from wakeful.runtime.instance import Address, Found, InstanceId, Launched, Usage
+from wakeful.runtime.reach import Facts, Way, address_of
 
 log = logging.getLogger(__name__)
 
 # Nothing can listen on port 0: the address of a container that ended before
 # it could be asked for one. Its exit is what its owner will hear of.
-_NOWHERE: Address | None = Address("127.0.0.1", 0)
+_NOWHERE = Address("127.0.0.1", 0)
 
 _DEAD = ("created", "exited", "dead")
 
@@ -64,6 +68,7 @@ def launch(
     instance: InstanceId,
     pin: Pin,
     network: str | None,
+    way: Way,
     abandoned: threading.Event,
     asked: float,
 ) -> Launched:
@@ -74,7 +79,7 @@ def launch(
     if abandoned.is_set():
         raise Abandoned
     _warn_of_secrets(revision, pin)
-    container = _create(client, owner, revision, instance, pin, network)
+    container = _create(client, owner, revision, instance, pin, network, way)
     created = time.monotonic()
     try:
         for extra in revision.template.container.networks:
@@ -83,11 +88,11 @@ def launch(
             raise Abandoned
         client.start(container)
         state = client.inspect_container(container)
-        address = _NOWHERE
+        address: Address | None = _NOWHERE
         if state["State"]["Running"]:
-            address = _address(state, revision.template.port)
+            address = address_of(state, revision.template.port, way)
         if address is None:
-            raise DriverError(f"container {instance} has no address on network {network}")
+            raise DriverError(f"container {instance} cannot be reached: there are no {way}")
     except BaseException:
         with suppress(APIError):
             client.remove_container(container, v=True, force=True)
@@ -119,9 +124,10 @@ def _create(
     instance: InstanceId,
     pin: Pin,
     network: str | None,
+    way: Way,
 ) -> str:
     wanted = revision.template.container
-    spec = container_spec(owner, revision, instance, pin.image, network)
+    spec = container_spec(owner, revision, instance, pin.image, network, way)
     try:
         container: str = client.create_container_from_config(spec, instance)["Id"]  # type: ignore[no-untyped-call]
     except APIError as error:
@@ -245,23 +251,22 @@ def tail(client: APIClient, owner: str, instance: InstanceId, lines: int) -> lis
     return output.decode("utf-8", "replace").splitlines()[-lines:]
 
 
-def running(client: APIClient, owner: str) -> list[Found]:
-    """The containers that can be adopted."""
+def running(client: APIClient, owner: str, way: Way) -> list[Found]:
+    """The containers that can be adopted, and those that cannot as of no revision."""
     found = []
     for container in _list(client, owner):
         labels = container["Labels"]
         if container["State"] not in ("running", "paused") or not labels.get(PORT, "").isdecimal():
             continue
-        address = _address(container, int(labels[PORT]))
-        if address is not None:
-            found.append(
-                Found(
-                    InstanceId(labels.get(INSTANCE, "")),
-                    labels.get(SERVICE, ""),
-                    labels.get(REVISION, ""),
-                    address,
-                )
+        address = address_of(container, int(labels[PORT]), way)
+        found.append(
+            Found(
+                InstanceId(labels.get(INSTANCE, "")),
+                labels.get(SERVICE, ""),
+                labels.get(REVISION, "") if address else "",
+                address or _NOWHERE,
             )
+        )
     return found
 
 
@@ -293,6 +298,25 @@ def remove_dead(client: APIClient, container: str) -> None:
     except APIError as error:
         if error.status_code not in (404, 409):
             raise
+
+
+def facts(client: APIClient, beside: bool) -> Facts:
+    """What says how instances can be reached. Costs the engine a look around: once."""
+    info: Mapping[str, Any] = {}
+    try:
+        info = client.info()
+    except APIError as error:
+        # A proxy in front of the engine may forbid it.
+        log.warning("the engine does not say what it is: %s", cause(error))
+    return Facts(
+        url=endpoint().url,
+        beside=beside,
+        rootless=any("name=rootless" in one for one in info.get("SecurityOptions") or ()),
+        system=info.get("OperatingSystem", ""),
+        name=info.get("Name", ""),
+        our_name=socket.gethostname(),
+        linux=sys.platform == "linux",
+    )
 
 
 def own_network(client: APIClient) -> str | None:
@@ -339,15 +363,6 @@ def _list(
         filters["status"] = list(status)
     listed: list[Mapping[str, Any]] = client.containers(all=all, filters=filters)
     return listed
-
-
-def _address(container: Mapping[str, Any], port: int) -> Address | None:
-    """On the network it was made for: of the others nobody says that they can be reached."""
-    mode = container["HostConfig"]["NetworkMode"]
-    networks = container["NetworkSettings"]["Networks"]
-    settings = networks.get("bridge" if mode == "default" else mode) or {}
-    host = settings.get("IPAddress") or settings.get("GlobalIPv6Address")
-    return Address(host, port) if host else None
 
 
 def _ending(state: Mapping[str, Any]) -> str:

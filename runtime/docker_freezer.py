@@ -17,7 +17,7 @@ from wakeful.config.model import FreezerKind
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.cgroup import Cgroup
 from wakeful.runtime.docker_client import DockerClient
-from wakeful.runtime.docker_engine import docker_host
+from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import CgroupFreezer, direct_problem
 from wakeful.runtime.instance import InstanceId
@@ -68,8 +68,9 @@ class DockerFreezer:
         """Raises EngineUnavailable; DriverError where it must be direct and cannot."""
         problem = None
         if self._kind is not FreezerKind.ENGINE:
-            remote = not docker_host().startswith("unix:")
-            problem = f"{docker_host()} may be another machine" if remote else direct_problem()
+            url = endpoint().url
+            remote = not url.startswith("unix:")
+            problem = f"{url} may be another machine" if remote else direct_problem()
         if problem is not None and self._kind is FreezerKind.DIRECT:
             raise DriverError(f"freezer direct: {problem}")
         if problem is not None:

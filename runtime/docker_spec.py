@@ -14,6 +14,7 @@ from wakeful.config.container import SECRETS
 from wakeful.config.model import Container, Revision, Template
 from wakeful.runtime.environment import command, entrypoint, environment
 from wakeful.runtime.instance import InstanceId
+from wakeful.runtime.reach import Way
 
 OWNER = "wakeful.owner"
 SERVICE = "wakeful.service"
@@ -37,7 +38,7 @@ CAPABILITIES = (
 
 
 def container_spec(
-    owner: str, revision: Revision, instance: InstanceId, image: str, network: str | None
+    owner: str, revision: Revision, instance: InstanceId, image: str, network: str | None, way: Way
 ) -> dict[str, Any]:
     template = revision.template
     container = template.container
@@ -57,6 +58,11 @@ def container_spec(
         "StopTimeout": math.ceil(template.stop_grace),
         "HostConfig": _host_config(template, network),
     }
+    if way.host is not None:
+        port = f"{template.port}/tcp"
+        spec["ExposedPorts"] = {port: {}}
+        # No number: the engine's host knows best which is free.
+        spec["HostConfig"]["PortBindings"] = {port: [{"HostIp": way.host, "HostPort": ""}]}
     optional = {
         "Entrypoint": entrypoint(revision, template.port),
         "Cmd": command(revision, template.port),

@@ -69,6 +69,7 @@ class Address:
 
     host: str
     port: int
+    forwarded: bool = False  # by something that takes connections whether or not it listens
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +113,5 @@ class Found:
 
     instance: InstanceId
     service: str
-    revision: str
+    revision: str  # empty when it cannot be reached, and so is of no use to any
     address: Address

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar, Protocol
 
 from wakeful.config.model import HostPort, Readiness
@@ -119,6 +120,10 @@ class Probe:
         path = self.readiness.path
         with sock:
             if path is None:
+                if self.address.forwarded:
+                    with suppress(TimeoutError):  # silent, but nobody has closed it
+                        async with asyncio.timeout(timeout):
+                            await _listens(sock, self.address)
                 return
             try:
                 async with asyncio.timeout(timeout):
@@ -151,19 +156,25 @@ async def _connect(address: Address) -> socket.socket:
     return sock
 
 
+async def _listens(sock: socket.socket, address: Address) -> None:
+    """Whether somebody is behind a forwarder that takes connections by itself.
+
+    It closes them when nobody is; any answer is a sign of life. The request is
+    a "ping" or "no-op" (RFC 9110 §9.3.7). Raises Refused.
+    """
+    try:
+        answer = await _exchange(sock, address, "OPTIONS *")
+    except OSError as error:
+        raise Refused(_words(error)) from None
+    if not answer:
+        raise Refused("connection refused behind the published port")
+    await _read_rest(sock, answer)
+
+
 async def _get(sock: socket.socket, address: Address, path: str) -> None:
     """One HTTP exchange; raises Refused unless it is answered with 2xx or 3xx."""
-    request = (
-        f"GET {path} HTTP/1.1\r\n"
-        f"Host: {HostPort(address.host, address.port)}\r\n"
-        "User-Agent: wakeful-probe\r\n"
-        "Accept: */*\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    loop = asyncio.get_running_loop()
     try:
-        await loop.sock_sendall(sock, request.encode("latin-1", "replace"))
-        answer = await _read_status_line(sock)
+        answer = await _exchange(sock, address, f"GET {path}")
     except OSError as error:
         raise Answered(f"GET {path}: {_words(error)}") from None
 
@@ -175,6 +186,20 @@ async def _get(sock: socket.socket, address: Address, path: str) -> None:
     status = int(status_line[1])
     if not 200 <= status < 400:
         raise Answered(f"GET {path} answered {status}")
+
+
+async def _exchange(sock: socket.socket, address: Address, request: str) -> bytes:
+    """The first line that is answered, with what came behind it; nothing when it was closed."""
+    head = (
+        f"{request} HTTP/1.1\r\n"
+        f"Host: {HostPort(address.host, address.port)}\r\n"
+        "User-Agent: wakeful-probe\r\n"
+        "Accept: */*\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, head.encode("latin-1", "replace"))
+    return await _read_status_line(sock)
 
 
 async def _read_status_line(sock: socket.socket) -> bytes:

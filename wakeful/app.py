@@ -156,7 +156,12 @@ class App:
         if self.runtime is RuntimeKind.DOCKER:
             from wakeful.runtime.docker import DockerDriver  # its import takes 150 ms
 
-            return DockerDriver(self._state.owner, self._state.path, freezer=self.config.freezer)
+            return DockerDriver(
+                self._state.owner,
+                self._state.path,
+                freezer=self.config.freezer,
+                reach=self.config.reach,
+            )
         return ProcessDriver(self._state.owner, self.config.directory, self._state.path)
 
     async def _bind(self) -> None:

@@ -63,7 +63,7 @@ WHOLE_FILES = [
         "services: {a: {image: x}}\napiVersion: [1]\n",
         [
             "f:2:1: apiVersion: unknown key; known here are listen, admin, domain, runtime, "
-            "freezer, frozen-memory, state-dir, access-log, trusted-proxies, "
+            "freezer, frozen-memory, reach, state-dir, access-log, trusted-proxies, "
             "simultaneous-starts, defaults, services"
         ],
     ),

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from docker.api.client import APIClient
 from docker.errors import APIError
-from docker.utils import kwargs_from_env
 
 from wakeful.demo import image
+from wakeful.runtime.docker_client import new_client
 from wakeful.runtime.docker_engine import docker_answers
 
 
@@ -26,7 +26,7 @@ def engine() -> Iterator[APIClient]:
         if os.environ.get("WAKEFUL_REQUIRE_DOCKER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    client = APIClient(version="auto", **kwargs_from_env())
+    client = new_client()
     yield client
     client.close()
 

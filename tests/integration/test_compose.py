@@ -19,7 +19,7 @@ import pytest
 from docker.api.client import APIClient
 
 from tests.integration.wakeful_base import PIP_ARGS, python_image
-from wakeful.runtime.docker_engine import docker_host
+from wakeful.runtime.docker_endpoint import endpoint
 
 # Building the images takes its time when the machine has other things to do.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
@@ -58,7 +58,7 @@ class Project:
             "WAKEFUL_PIP_ARGS": PIP_ARGS,
             "WAKEFUL_PORT": str(self.port),
             "WAKEFUL_ADMIN_PORT": str(self.admin_port),
-            "WAKEFUL_DOCKER_SOCKET": docker_host().removeprefix("unix://"),
+            "WAKEFUL_DOCKER_SOCKET": endpoint().url.removeprefix("unix://"),
         }
 
     def compose(self, *arguments: str) -> str:
@@ -135,7 +135,7 @@ class Project:
 
 def compose_command() -> tuple[list[str], str]:
     """How compose is called here; else why it cannot be."""
-    if not docker_host().startswith("unix://"):
+    if not endpoint().url.startswith("unix://"):
         return [], "the engine is not on a unix socket that a container could be given"
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]) is None:

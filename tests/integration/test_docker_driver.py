@@ -16,7 +16,7 @@ from tests.integration.registry import registry
 from tests.integration.relay import Relay
 from wakeful.config.model import Container, Readiness
 from wakeful.runtime.docker import DockerDriver
-from wakeful.runtime.docker_engine import docker_host
+from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Exit, Found
 from wakeful.runtime.probe import ready
@@ -401,11 +401,11 @@ def test_no_exit_is_missed_while_the_engine_does_not_answer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not docker_host().startswith("unix://"):
+    if not endpoint().url.startswith("unix://"):
         pytest.skip("the engine is not on a unix socket")
     # The outage is long: what happened in it is not told again.
     monkeypatch.setattr("wakeful.runtime.docker_events._OVERLAP", -10)
-    relay = Relay(tmp_path / "docker.sock", docker_host().removeprefix("unix://"))
+    relay = Relay(tmp_path / "docker.sock", endpoint().url.removeprefix("unix://"))
     relay.mend()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
 

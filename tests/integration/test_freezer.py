@@ -17,7 +17,7 @@ from tests.integration.driving import Exits, containers, new_id, revision, until
 from tests.integration.relay import Relay
 from wakeful.config.model import FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
-from wakeful.runtime.docker_engine import docker_host
+from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import direct_problem
 from wakeful.runtime.instance import Address, InstanceId
@@ -276,9 +276,9 @@ def test_what_was_paused_is_thawed_as_soon_as_the_engine_is_back(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not docker_host().startswith("unix://"):
+    if not endpoint().url.startswith("unix://"):
         pytest.skip("the engine is not on a unix socket")
-    relay = Relay(tmp_path / "docker.sock", docker_host().removeprefix("unix://"))
+    relay = Relay(tmp_path / "docker.sock", endpoint().url.removeprefix("unix://"))
     relay.mend()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
 

@@ -11,13 +11,17 @@ import pytest
 from wakeful.config.model import Container, Logging, Revision, Template
 from wakeful.runtime.docker_spec import CAPABILITIES, asked_for, capabilities, container_spec
 from wakeful.runtime.instance import InstanceId
+from wakeful.runtime.reach import Way
 
 DOCS = Path(__file__).parents[2] / "docs" / "containers.md"
 
 
-def spec(template: Template) -> dict[str, Any]:
+ADDRESS = Way(None, "")
+
+
+def spec(template: Template, way: Way = ADDRESS) -> dict[str, Any]:
     revision = Revision("hello", 1, template)
-    return container_spec("me", revision, InstanceId("hello-00001-1"), "sha256:1", None)
+    return container_spec("me", revision, InstanceId("hello-00001-1"), "sha256:1", None, way)
 
 
 USUAL = sorted(CAPABILITIES)
@@ -87,3 +91,12 @@ def test_a_missing_path_is_told_by_the_key_that_names_it() -> None:
     container = Container(secrets=(("key", "/etc/key"),))
     assert asked_for(container, "/etc/key") == "secret key"
     assert asked_for(container, "/etc/other") == "volumes"
+
+
+def test_a_port_is_published_only_where_the_container_has_no_address_for_us() -> None:
+    assert "ExposedPorts" not in spec(Template(image="x", port=81))
+    published = spec(Template(image="x", port=81), Way("127.0.0.1", ""))
+    assert published["ExposedPorts"] == {"81/tcp": {}}
+    assert published["HostConfig"]["PortBindings"] == {
+        "81/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]
+    }

@@ -284,3 +284,58 @@ def test_attempts_are_dense_at_first_and_never_far_apart() -> None:
 def test_many_probes_share_one_budget_of_attempts() -> None:
     assert pause(0.0, running=1000) == 0.5
     assert pause(3600.0, running=1000) == 0.5
+
+
+# A forwarder takes connections before anybody listens behind it
+
+
+def forwarded(address: Address) -> Address:
+    return Address(address.host, address.port, forwarded=True)
+
+
+def test_a_forwarder_with_nobody_behind_it_does_not_pass() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    async def story() -> None:
+        async with serving(hang_up) as address:
+            probe = Probe(forwarded(address), Readiness())
+            await failing(probe, "connection refused behind the published port")
+
+    asyncio.run(story())
+
+
+def test_a_forwarder_that_resets_does_not_pass() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        now = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+
+    async def story() -> None:
+        async with serving(reset) as address:
+            await failing(Probe(forwarded(address), Readiness()), "connection reset by peer")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 501 No\r\n\r\n", b"garbage\n", b"x"])
+def test_any_answer_through_a_forwarder_is_a_sign_of_life(answer: bytes) -> None:
+    async def story() -> None:
+        async with serving(saying(answer)) as address:
+            await asyncio.wait_for(ready(forwarded(address), Readiness()), 10)
+
+    asyncio.run(story())
+
+
+def test_a_connection_that_is_held_in_silence_is_a_sign_of_life() -> None:
+    async def story() -> None:
+        over = asyncio.Event()
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await over.wait()
+
+        async with serving(listen) as address:
+            await asyncio.wait_for(ready(forwarded(address), Readiness(timeout=0.05)), 10)
+            over.set()
+
+    asyncio.run(story())

@@ -27,11 +27,11 @@ from typing import IO
 
 from docker.api.client import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound
-from docker.utils import kwargs_from_env
 from requests import RequestException
 
 from wakeful.demo.elf import loader, shared_libraries, stripped
-from wakeful.runtime.docker_client import cause
+from wakeful.runtime.docker_client import cause, new_client
+from wakeful.runtime.docker_endpoint import EndpointError
 
 REPOSITORY = "wakeful-demo"
 LABEL = "wakeful.demo"
@@ -86,7 +86,7 @@ def available(client: APIClient | None = None) -> str | None:
         return f"{_interpreter()} is not a dynamically linked ELF file"
     try:
         version = client.version() if client is not None else _ask_version()
-    except (DockerException, OSError) as error:
+    except (DockerException, EndpointError, OSError) as error:
         return f"Docker does not answer: {error}"
     here = _ARCHITECTURES.get(platform.machine(), platform.machine())
     if (version["Os"], version["Arch"]) != ("linux", here):
@@ -102,7 +102,7 @@ def build(files: Mapping[str, bytes], command: Sequence[str], *, tag: str | None
     """
     tag = tag or f"{REPOSITORY}:{_fingerprint(files, command)}"
     try:
-        client = APIClient(version="auto", **kwargs_from_env())
+        client = new_client()
         try:
             reason = available(client)
             if reason is not None:
@@ -114,13 +114,13 @@ def build(files: Mapping[str, bytes], command: Sequence[str], *, tag: str | None
             client.close()
     except APIError as error:
         raise ImageError(f"cannot make the image {tag}: {cause(error)}") from error
-    except (DockerException, RequestException, OSError) as error:
+    except (DockerException, EndpointError, RequestException, OSError) as error:
         raise ImageError(f"cannot make the image {tag}: {error}") from error
     return tag
 
 
 def _ask_version() -> Mapping[str, str]:
-    client = APIClient(version="auto", **kwargs_from_env())
+    client = new_client()
     try:
         version: Mapping[str, str] = client.version()
         return version
