@@ -119,6 +119,7 @@ def test_several_start_times_are_drawn_from() -> None:
 def test_what_is_not_wanted_stays_as_a_frozen_spare_and_is_thawed_when_it_is_wanted_again() -> None:
     course = course_of(hello(), [(0.0, 0.1), (300.0, 0.1)])
     assert (course.cold_starts, course.starts, course.thaws) == (1, 1, 1)
+    assert course.cold_requests == 1
     assert [course.waits.percentile(p) for p in (50, 100)] == pytest.approx([0.0, 0.5])
     assert [course.instances.at(t) for t in (30, 150, 310)] == [1, 0, 1]
     assert [course.spares.at(t) for t in (30, 150, 310)] == [0, 1, 0]

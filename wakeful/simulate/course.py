@@ -128,7 +128,7 @@ class Course:
     answered: int
     rejected: Mapping[str, int]  # by reason
     waits: Waits  # of all that had a place
-    cold_requests: int  # that waited with no instance ready, and had a place at last
+    cold_requests: int  # that waited for a start, with no instance ready, and had a place at last
     instances: Steps  # from asked for to gone, without spares
     spares: Steps
     ready: Steps
@@ -176,7 +176,7 @@ class Ledger:
 
     def admit(self, waited: float, cold: bool) -> None:
         self.waits.add(waited)
-        self.cold_requests += cold
+        self.cold_requests += cold and waited > _NOTHING
 
     def reject(self, reason: str) -> None:
         self.rejected[reason] = self.rejected.get(reason, 0) + 1

@@ -69,74 +69,6 @@ def simulate(
         return run_simulated(_Simulation.run(config, traffic, start_times, until, seed))
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nobody is there for whom what happens to the instances would be news."""
-    log = logging.getLogger("wakeful")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-
-
-class _Visit:
-    """One request: waiting for a place, or holding one."""
-
-    __slots__ = (
-        "arrival",
-        "cold",
-        "due",
-        "ignored",
-        "ledger",
-        "simulation",
-        "slot",
-        "throttler",
-        "turn",
-    )
-
-    def __init__(
-        self, simulation: _Simulation, arrival: Arrival, throttler: Throttler, ledger: Ledger
-    ) -> None:
-        self.simulation = simulation
-        self.arrival = arrival
-        self.throttler = throttler
-        self.ledger = ledger
-        self.slot: Slot | None = None
-        self.due = inf  # when it gives up waiting, or is over
-        self.turn = _NO_TURN  # of what is due, this is meant
-        self.cold = False  # waits with no instance ready
-        self.ignored = False  # falls under a wake filter
-
-    # Called by the throttler
-
-    def admitted(self, slot: Slot) -> None:
-        self.simulation.begin(self, slot)
-
-    def refused(self, answer: Reply) -> None:
-        self.turn = _NO_TURN
-        self.ledger.reject(answer.reason)
-
-
-class _Spares(Spares):
-    """Remembers when which instance was one."""
-
-    def __init__(self, driver: Driver, budget: int, *, now: Now) -> None:
-        super().__init__(driver, budget, now=now)
-        self._clock = now
-        self.stretches: dict[InstanceId, list[Stretch]] = {}
-
-    def keep(self, spare: Spare, stop: Callable[[InstanceId, str], None]) -> None:
-        self.stretches.setdefault(spare.instance, []).append((self._clock(), inf))
-        super().keep(spare, stop)
-
-    def release(self, instance: InstanceId) -> None:
-        began, _ = self.stretches[instance].pop()
-        self.stretches[instance].append((began, self._clock()))
-        super().release(instance)
-
-
 class _Simulation:
     """Takes the part of the clients and of the host; the events of its loop are requests."""
 
@@ -353,3 +285,71 @@ class _Simulation:
                 thaws=thaws[status.revision],
             )
         return list(courses.values())
+
+
+class _Visit:
+    """One request: waiting for a place, or holding one."""
+
+    __slots__ = (
+        "arrival",
+        "cold",
+        "due",
+        "ignored",
+        "ledger",
+        "simulation",
+        "slot",
+        "throttler",
+        "turn",
+    )
+
+    def __init__(
+        self, simulation: _Simulation, arrival: Arrival, throttler: Throttler, ledger: Ledger
+    ) -> None:
+        self.simulation = simulation
+        self.arrival = arrival
+        self.throttler = throttler
+        self.ledger = ledger
+        self.slot: Slot | None = None
+        self.due = inf  # when it gives up waiting, or is over
+        self.turn = _NO_TURN  # of what is due, this is meant
+        self.cold = False  # waits with no instance ready
+        self.ignored = False  # falls under a wake filter
+
+    # Called by the throttler
+
+    def admitted(self, slot: Slot) -> None:
+        self.simulation.begin(self, slot)
+
+    def refused(self, answer: Reply) -> None:
+        self.turn = _NO_TURN
+        self.ledger.reject(answer.reason)
+
+
+class _Spares(Spares):
+    """Remembers when which instance was one."""
+
+    def __init__(self, driver: Driver, budget: int, *, now: Now) -> None:
+        super().__init__(driver, budget, now=now)
+        self._clock = now
+        self.stretches: dict[InstanceId, list[Stretch]] = {}
+
+    def keep(self, spare: Spare, stop: Callable[[InstanceId, str], None]) -> None:
+        self.stretches.setdefault(spare.instance, []).append((self._clock(), inf))
+        super().keep(spare, stop)
+
+    def release(self, instance: InstanceId) -> None:
+        began, _ = self.stretches[instance].pop()
+        self.stretches[instance].append((began, self._clock()))
+        super().release(instance)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nobody is there for whom what happens to the instances would be news."""
+    log = logging.getLogger("wakeful")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
