@@ -137,5 +137,17 @@ user = matching(
 )
 signal_name = matching(r"SIG[A-Z][A-Z0-9+-]*|[1-9][0-9]?", "a signal such as SIGQUIT")
 network_name = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a network")
+
+
+def reached_through(text: str) -> str:
+    """The network that requests come through."""
+    if text == "none":
+        raise ValueError("an instance without a network cannot be reached")
+    return _reached_through(text)
+
+
+_reached_through = matching(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]*", "bridge, host, sandbox, or the name of a network"
+)
 runtime_name = matching(r"[A-Za-z0-9][A-Za-z0-9_./-]*", "the name of a runtime such as runsc")
 driver_name = matching(r"[A-Za-z0-9][A-Za-z0-9_./:-]*", "a log driver such as json-file")

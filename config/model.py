@@ -161,6 +161,12 @@ class Logging:
     options: tuple[tuple[str, str], ...] = (("max-file", "3"), ("max-size", "10m"))
 
 
+# Words for a container's network that are no names of networks.
+BRIDGE = "bridge"
+HOST = "host"
+SANDBOX = "sandbox"
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """What only containers have. The names are those of Compose files."""
@@ -183,6 +189,7 @@ class Container:
     tmpfs: tuple[str, ...] = ()  # PATH or PATH:OPTIONS
     volumes: tuple[Volume, ...] = ()
     secrets: tuple[tuple[str, str], ...] = ()  # name in /run/secrets -> absolute path of a file
+    network: str = BRIDGE  # or HOST, SANDBOX, or the name of one that there is
     networks: tuple[str, ...] = ()  # besides the one it is reached through
     extra_hosts: tuple[str, ...] = ()  # NAME:ADDRESS
     dns: tuple[str, ...] = ()

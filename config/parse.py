@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wakeful.config.container import SECRETS
 from wakeful.config.fit import misfits
-from wakeful.config.model import Config, Container, HostPort, RuntimeKind, Service, Template
+from wakeful.config.model import (
+    HOST,
+    SANDBOX,
+    Config,
+    Container,
+    HostPort,
+    RuntimeKind,
+    Service,
+    Template,
+)
 from wakeful.config.nodes import Mapping, Node, Problem, Scalar, child
 from wakeful.config.report import Refused, Report
 from wakeful.config.schema import SERVICE, TOP, Given, read
@@ -44,6 +53,13 @@ _KEYS_OF_UPSTREAMS = (
     "queue",
 )
 _WHAT_ANSWERS = ("image", "command", "upstreams")
+# Of a container whose network is of this kind.
+_NOT_WITH_NETWORK = {HOST: ("networks",), SANDBOX: ("hostname", "networks", "extra-hosts", "dns")}
+_WHY_NOT = {
+    HOST: "{} cannot be had with 'network: host': such a container is on no other network",
+    SANDBOX: "{} cannot be had with 'network: sandbox': its network is made before it is known"
+    " whose it will be; leave it out, or use 'network: bridge'",
+}
 # Attributes of a Service; all others are its template's.
 _OF_SERVICE = ("domains", "traffic", "rollout_duration")
 
@@ -155,6 +171,7 @@ def _service(
     template = replace(template, container=_located(template.container, directory))
     template = _settle_timeouts(template, given, defaults, path, report)
     _check_mounts(template.container, path, report)
+    _check_network(template.container, path, report)
     _check_scale(template, given, path, report)
     _check_traffic(service, path, report)
     return replace(service, template=template)
@@ -214,6 +231,13 @@ def _check_mounts(container: Container, path: str, report: Report) -> None:
         if target in taken:
             report.refuse_at(f"{path}.{key}", f"{target} is mounted by {taken[target]} already")
         taken.setdefault(target, key)
+
+
+def _check_network(container: Container, path: str, report: Report) -> None:
+    """What does not go with a network that is not the container's own."""
+    for key in _NOT_WITH_NETWORK.get(container.network, ()):
+        if getattr(container, key.replace("-", "_")):
+            report.refuse_at(child(path, key), _WHY_NOT[container.network].format(key))
 
 
 def _check_upstreams(given: Given, path: str, report: Report) -> None:

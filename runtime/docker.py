@@ -27,9 +27,11 @@ from wakeful.runtime.docker_client import DockerClient, P, T
 from wakeful.runtime.docker_events import DockerEvents
 from wakeful.runtime.docker_freezer import DockerFreezer
 from wakeful.runtime.docker_images import DockerImages, Pin
+from wakeful.runtime.docker_places import DockerPlaces
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
+from wakeful.runtime.place import Place
 from wakeful.runtime.reach import Way, way
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class DockerDriver:
         self._client: DockerClient | None = None
         self._pulls: DockerPulls | None = None
         self._images: DockerImages | None = None
+        self._places: DockerPlaces | None = None
         self._events: DockerEvents | None = None
         self._exited: Callable[[Exit], None] = lambda _: None
         self._alive: set[InstanceId] = set()
@@ -95,18 +98,23 @@ class DockerDriver:
             ours = await client.call(containers.own_network)
             self._network = self._network or ours
             self._way = await self._find_way(client, beside=ours is not None)
+            self._places = places = DockerPlaces(
+                client, self._owner, self._network, self._way, self._lost_network
+            )
             self._events = DockerEvents(
                 client.new,
                 self._owner,
                 asyncio.get_running_loop(),
                 connected=lambda: self._connected(connected),
                 died=self._ended,
+                sandbox_died=places.sandboxes.died,
             )
             self._events.start()
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 await connected.wait()
             # Listed before the first start: until it runs, one of our own looks the same.
             dead = await client.call(containers.dead, self._owner)
+            await places.sandboxes.open()
         except BaseException as error:
             await self.close()
             if isinstance(error, TimeoutError):
@@ -122,7 +130,10 @@ class DockerDriver:
         self._alive.add(instance)
         self._starting.add(instance)
         try:
-            return await self._launch(revision, instance)
+            launched = await self._launch(revision, instance)
+            if not self._open_places().sandboxes.holds(instance):
+                raise DriverError("its network sandbox ended")
+            return launched
         except DriverError as error:
             self._alive.discard(instance)
             raise type(error)(f"cannot start {revision.service}: {error}") from None
@@ -157,6 +168,7 @@ class DockerDriver:
                 self._ended(instance, "killed by signal 9")
             stopping.ended.set()
             self._freezer.forget(instance)
+            await self._open_places().release(instance)
         finally:
             stopping.callers -= 1
             if stopping.callers == 0:
@@ -184,8 +196,14 @@ class DockerDriver:
         if unknown:
             await asyncio.gather(*(self._call(containers.thaw, self._owner, i) for i in unknown))
             self._alive |= unknown
+            self._open_places().hold(
+                {f.instance: f.address for f in found if f.instance in unknown}
+            )
             await self._reconcile()  # one may have ended before it was known
         return [f for f in found if f.instance in self._alive]
+
+    def expect(self, revisions: Sequence[Revision]) -> None:
+        self._open_places().expect(revisions)
 
     async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
         if self._images is None:
@@ -199,13 +217,15 @@ class DockerDriver:
             await asyncio.wait(self._discards.values())
         self._alive.clear()
         await self._freezer.close()
+        if self._places is not None:
+            await self._places.sandboxes.close()
         if self._pulls is not None:
             self._pulls.close()
         if self._events is not None:
             await asyncio.to_thread(self._events.close)
         if self._client is not None:
             await self._client.close()
-        self._images = self._pulls = self._events = self._client = None
+        self._images = self._pulls = self._places = self._events = self._client = None
 
     async def _find_way(self, client: DockerClient, *, beside: bool) -> Way:
         found = way(self._reach, await client.call(containers.facts, beside))
@@ -238,11 +258,28 @@ class DockerDriver:
         return replace(launched, phases=(pull, *launched.phases))
 
     async def _launch_from(self, pin: Pin, revision: Revision, instance: InstanceId) -> Launched:
+        places, began = self._open_places(), time.monotonic()
+        place = places.give(revision, instance)
+        given = (StartPhase.SANDBOX, time.monotonic() - began)
+        if not places.sandboxes.holder_of(instance):
+            return await self._launch_at(place, pin, revision, instance)
+        try:
+            launched = await self._launch_at(place, pin, revision, instance)
+        except DriverError:
+            if not await places.sandboxes.gave_way(instance):
+                raise
+            await places.release(instance)
+            return await self._launch_at(places.bridge(revision), pin, revision, instance)
+        return replace(launched, phases=(given, *launched.phases))
+
+    async def _launch_at(
+        self, place: Place, pin: Pin, revision: Revision, instance: InstanceId
+    ) -> Launched:
         abandoned = threading.Event()
         launching = asyncio.ensure_future(
             self._call(
                 containers.launch,
-                *(self._owner, revision, instance, pin, self._network, self._way),
+                *(self._owner, revision, instance, pin, place),
                 *(abandoned, time.monotonic()),
             )
         )
@@ -283,6 +320,10 @@ class DockerDriver:
             self._freezer.forget(instance)
             self._exited(Exit(instance, detail))
 
+    def _lost_network(self, instance: InstanceId, detail: str) -> None:
+        if instance not in self._starting:  # else its start sees to it
+            self._ended(instance, detail)
+
     def _connected(self, connected: asyncio.Event) -> None:
         if connected.is_set():
             log.info("the stream of Docker events stands again")
@@ -297,9 +338,10 @@ class DockerDriver:
     async def _reconcile(self) -> None:
         """Find the exits that no event told of."""
         expected = self._alive - self._starting
-        if not expected:
-            return
         try:
+            await self._open_places().sandboxes.reconcile()
+            if not expected:
+                return
             for instance in expected - await self._call(containers.alive, self._owner):
                 detail = await self._call(containers.ending, self._owner, instance)
                 if detail is not None:
@@ -321,6 +363,11 @@ class DockerDriver:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _open_places(self) -> DockerPlaces:
+        if self._places is None:
+            raise EngineUnavailable("the Docker driver is not open")
+        return self._places
 
     async def _call(
         self,

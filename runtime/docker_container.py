@@ -31,6 +31,7 @@ from wakeful.runtime.docker_client import cause
 from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.docker_events import exit_detail
 from wakeful.runtime.docker_images import Pin
+from wakeful.runtime.docker_sandbox import joined_by
 from wakeful.runtime.docker_spec import (
     INSTANCE,
     OWNER,
@@ -44,13 +45,14 @@ from wakeful.runtime.docker_spec import (
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of
 from wakeful.runtime.instance import Address, Found, InstanceId, Launched, Usage
-from wakeful.runtime.reach import Facts, Way, address_of
+from wakeful.runtime.place import Place
+from wakeful.runtime.reach import LOOPBACK, Facts, Way, address_of
 
 log = logging.getLogger(__name__)
 
 # Nothing can listen on port 0: the address of a container that ended before
 # it could be asked for one. Its exit is what its owner will hear of.
-_NOWHERE = Address("127.0.0.1", 0)
+_NOWHERE = Address(LOOPBACK, 0)
 
 _DEAD = ("created", "exited", "dead")
 
@@ -67,8 +69,7 @@ def launch(
     revision: Revision,
     instance: InstanceId,
     pin: Pin,
-    network: str | None,
-    way: Way,
+    place: Place,
     abandoned: threading.Event,
     asked: float,
 ) -> Launched:
@@ -79,7 +80,7 @@ def launch(
     if abandoned.is_set():
         raise Abandoned
     _warn_of_secrets(revision, pin)
-    container = _create(client, owner, revision, instance, pin, network, way)
+    container = _create(client, owner, revision, instance, pin, place)
     created = time.monotonic()
     try:
         for extra in revision.template.container.networks:
@@ -87,12 +88,7 @@ def launch(
         if abandoned.is_set():
             raise Abandoned
         client.start(container)
-        state = client.inspect_container(container)
-        address: Address | None = _NOWHERE
-        if state["State"]["Running"]:
-            address = address_of(state, revision.template.port, way)
-        if address is None:
-            raise DriverError(f"container {instance} cannot be reached: there are no {way}")
+        address = place.address or _whereabouts(client, container, place)
     except BaseException:
         with suppress(APIError):
             client.remove_container(container, v=True, force=True)
@@ -100,6 +96,16 @@ def launch(
     started = time.monotonic()
     phases = ((StartPhase.CREATE, created - asked), (StartPhase.START, started - created))
     return Launched(address, phases)
+
+
+def _whereabouts(client: APIClient, container: str, place: Place) -> Address:
+    state = client.inspect_container(container)
+    if not state["State"]["Running"]:
+        return _NOWHERE
+    address = address_of(state, place.port, place.way)
+    if address is None:
+        raise DriverError(f"the container cannot be reached: there are no {place.way}")
+    return address
 
 
 def _warn_of_secrets(revision: Revision, pin: Pin) -> None:
@@ -123,11 +129,10 @@ def _create(
     revision: Revision,
     instance: InstanceId,
     pin: Pin,
-    network: str | None,
-    way: Way,
+    place: Place,
 ) -> str:
     wanted = revision.template.container
-    spec = container_spec(owner, revision, instance, pin.image, network, way)
+    spec = container_spec(owner, revision, instance, pin.image, place)
     try:
         container: str = client.create_container_from_config(spec, instance)["Id"]  # type: ignore[no-untyped-call]
     except APIError as error:
@@ -254,11 +259,15 @@ def tail(client: APIClient, owner: str, instance: InstanceId, lines: int) -> lis
 def running(client: APIClient, owner: str, way: Way) -> list[Found]:
     """The containers that can be adopted, and those that cannot as of no revision."""
     found = []
-    for container in _list(client, owner):
+    listed = _list(client, owner)
+    networks = {container["Id"]: container for container in listed}
+    for container in listed:
         labels = container["Labels"]
         if container["State"] not in ("running", "paused") or not labels.get(PORT, "").isdecimal():
             continue
-        address = address_of(container, int(labels[PORT]), way)
+        # Of one in a sandbox, the address is the sandbox's.
+        holder = networks.get(joined_by(container), container)
+        address = address_of(holder, int(labels[PORT]), way)
         found.append(
             Found(
                 InstanceId(labels.get(INSTANCE, "")),

@@ -18,6 +18,7 @@ from docker.api.client import APIClient
 from docker.errors import APIError
 from docker.types.daemon import CancellableStream
 
+from wakeful.runtime.docker_spec import INSTANCE, OWNER, ROLE, SANDBOX
 from wakeful.runtime.instance import InstanceId
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ _SIGKILLED = 128 + 9
 
 
 class DockerEvents:
-    """Tells the loop of each container of ``owner`` that dies."""
+    """Tells the loop of each instance and each network sandbox of ``owner`` that dies."""
 
     def __init__(
         self,
@@ -38,12 +39,14 @@ class DockerEvents:
         *,
         connected: Callable[[], None],
         died: Callable[[InstanceId, str], None],
+        sandbox_died: Callable[[str, str], None],
     ) -> None:
         self._new_client = new_client
         self._owner = owner
         self._loop = loop
         self._connected = connected
         self._died = died
+        self._sandbox_died = sandbox_died  # told its id
         self._closing = threading.Event()
         self._lock = threading.Lock()  # held where _stream meets _closing
         self._stream: CancellableStream[dict[str, Any]] | None = None
@@ -87,7 +90,7 @@ class DockerEvents:
                 filters={
                     "type": "container",
                     "event": ["die", "oom"],
-                    "label": f"wakeful.owner={self._owner}",
+                    "label": f"{OWNER}={self._owner}",
                 },
                 decode=True,
             )
@@ -120,9 +123,11 @@ class DockerEvents:
             # The two events come by different ways, in either order.
             with suppress(APIError):
                 out_of_memory = client.inspect_container(container)["State"]["OOMKilled"]
-        instance = attributes.get("wakeful.instance")
-        if instance:
-            self._tell(self._died, InstanceId(instance), exit_detail(code, out_of_memory))
+        detail = exit_detail(code, out_of_memory)
+        if instance := attributes.get(INSTANCE):
+            self._tell(self._died, InstanceId(instance), detail)
+        elif attributes.get(ROLE) == SANDBOX:
+            self._tell(self._sandbox_died, container, detail)
 
     def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody to tell

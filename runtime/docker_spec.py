@@ -14,12 +14,14 @@ from wakeful.config.container import SECRETS
 from wakeful.config.model import Container, Revision, Template
 from wakeful.runtime.environment import command, entrypoint, environment
 from wakeful.runtime.instance import InstanceId
-from wakeful.runtime.reach import Way
+from wakeful.runtime.place import Place
 
 OWNER = "wakeful.owner"
 SERVICE = "wakeful.service"
 REVISION = "wakeful.revision"
 INSTANCE = "wakeful.instance"
+ROLE = "wakeful.role"  # of a container that is no instance:
+SANDBOX = "sandbox"  # it holds the network of one
 PORT = "wakeful.port"  # so that an adopted instance's address needs no second call
 IMAGE = "wakeful.image"  # as the service names it; it is made from an id
 
@@ -38,34 +40,34 @@ CAPABILITIES = (
 
 
 def container_spec(
-    owner: str, revision: Revision, instance: InstanceId, image: str, network: str | None, way: Way
+    owner: str, revision: Revision, instance: InstanceId, image: str, place: Place
 ) -> dict[str, Any]:
     template = revision.template
     container = template.container
     spec: dict[str, Any] = {
         "Image": image,
-        "Env": [f"{k}={v}" for k, v in environment(revision, template.port).items()],
+        "Env": [f"{k}={v}" for k, v in environment(revision, place.port).items()],
         "Labels": {
             **dict(container.labels),
             OWNER: owner,
             SERVICE: revision.service,
             REVISION: revision.name,
             INSTANCE: instance,
-            PORT: str(template.port),
+            PORT: str(place.port),
             IMAGE: template.image,
         },
         # For whoever else stops it; our own stop counts its own grace.
         "StopTimeout": math.ceil(template.stop_grace),
-        "HostConfig": _host_config(template, network),
+        "HostConfig": _host_config(template, place.mode),
     }
-    if way.host is not None:
-        port = f"{template.port}/tcp"
+    if place.way.host is not None:
+        port = f"{place.port}/tcp"
         spec["ExposedPorts"] = {port: {}}
         # No number: the engine's host knows best which is free.
-        spec["HostConfig"]["PortBindings"] = {port: [{"HostIp": way.host, "HostPort": ""}]}
+        spec["HostConfig"]["PortBindings"] = {port: [{"HostIp": place.way.host, "HostPort": ""}]}
     optional = {
-        "Entrypoint": entrypoint(revision, template.port),
-        "Cmd": command(revision, template.port),
+        "Entrypoint": entrypoint(revision, place.port),
+        "Cmd": command(revision, place.port),
         "User": container.user,
         "WorkingDir": container.working_dir,
         "Hostname": container.hostname,
@@ -74,11 +76,11 @@ def container_spec(
     return spec | {key: value for key, value in optional.items() if value}
 
 
-def _host_config(template: Template, network: str | None) -> dict[str, Any]:
+def _host_config(template: Template, mode: str) -> dict[str, Any]:
     container = template.container
     added, dropped = capabilities(container)
     host: dict[str, Any] = {
-        "NetworkMode": network or "default",
+        "NetworkMode": mode,
         "CapAdd": added,
         "CapDrop": dropped,
         "Init": container.init,

@@ -80,6 +80,10 @@ class Driver(Protocol):
         Those that an earlier run left frozen are thawed.
         """
 
+    def expect(self, revisions: Sequence[Revision]) -> None:
+        """These may be started from now on. What makes that faster is prepared in the
+        background."""
+
     async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
         """Of revisions that all name one image: those whose instances are made from another.
 

@@ -143,6 +143,9 @@ class MemoryDriver:
             running.frozen = False
         return [running.found for running in living]
 
+    def expect(self, revisions: Sequence[Revision]) -> None:
+        """There is nothing to prepare."""
+
     async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
         return []
 

@@ -146,6 +146,9 @@ class ProcessDriver:
             raise DriverError(f"cannot read the records of processes: {error}") from None
         return [p.found for p in self._processes.values() if not p.ended.is_set()]
 
+    def expect(self, revisions: Sequence[Revision]) -> None:
+        """There is nothing to prepare."""
+
     async def moved(self, revisions: Sequence[Revision]) -> list[Revision]:
         return []
 

@@ -80,9 +80,11 @@ def _elsewhere(url: str) -> str | None:
 
 def address_of(container: Mapping[str, Any], port: int, way: Way) -> Address | None:
     """Of an inspected container, or of one in a list; None when there is none for us."""
+    mode = container["HostConfig"]["NetworkMode"]
+    if mode == "host":
+        return Address(LOOPBACK, port)
     if way.host is not None:
         return _published(container, port, way.host)
-    mode = container["HostConfig"]["NetworkMode"]
     networks = container["NetworkSettings"]["Networks"]
     # Of further networks nobody says that they can be reached.
     settings = networks.get("bridge" if mode == "default" else mode) or {}

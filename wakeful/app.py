@@ -334,6 +334,7 @@ class App:
         latest = {one.service: one for one in self._state.revisions(services, serving, moved)}
         self.config = config
         self.plane.trusted = config.trusted_proxies
+        self._driver.expect(tuple(latest.values()))
         self._deployments.apply(services, config.domain, latest, serving, pinned)
 
     def _check_pinned(self, loaded: Loaded) -> None:

@@ -1013,3 +1013,39 @@ def test_every_key_belongs_to_a_field_of_the_model() -> None:
     assert set(schema.READINESS) == attributes(model.Readiness)
     assert set(schema.ACCESS_LOG) == attributes(model.AccessLog)
     assert set(schema.TOP) == (attributes(model.Config) - {"directory"}) | {"defaults"}
+
+
+def test_what_is_the_containers_own_does_not_go_with_a_network_that_is_not() -> None:
+    why = (
+        "cannot be had with 'network: sandbox': its network is made before it is known"
+        " whose it will be; leave it out, or use 'network: bridge'"
+    )
+    assert faults(
+        """\
+        defaults: {dns: [10.0.0.1]}
+        services:
+          a: {image: x, network: sandbox, hostname: web, networks: [db], extra-hosts: [db:10.0.0.5]}
+          b: {image: x, network: host, networks: [db], hostname: web}
+          c: {image: x, network: db, networks: [cache], hostname: web, dns: [10.0.0.1]}
+        """
+    ) == [
+        f"f:1:12: defaults.dns: dns {why}",
+        f"f:3:45: services.a.hostname: hostname {why}",
+        f"f:3:50: services.a.networks: networks {why}",
+        f"f:3:66: services.a.extra-hosts: extra-hosts {why}",
+        "f:4:32: services.b.networks: networks cannot be had with 'network: host':"
+        " such a container is on no other network",
+    ]
+
+
+def test_a_network_is_asked_for_in_words_that_mean_one() -> None:
+    assert service_fault("network: none") == (
+        "f:4:14: services.a.network: an instance without a network cannot be reached"
+    )
+    assert service_fault("network: container:db") == (
+        "f:4:14: services.a.network: expected bridge, host, sandbox, or the name of a network,"
+        " not 'container:db'"
+    )
+    assert service_fault("network_mode: host") == (
+        "f:4:5: services.a.network_mode: unknown key; did you mean 'network'?"
+    )

@@ -144,6 +144,10 @@ ONLY_CONTAINERS: list[tuple[str, dict[str, Any]]] = [
         "secrets: {key: ./key.txt, pin: /run/pin}",
         {"secrets": (("key", "/etc/wakeful/key.txt"), ("pin", "/run/pin"))},
     ),
+    ("network: host", {"network": "host"}),
+    ("network: sandbox", {"network": "sandbox"}),
+    ("network: bridge", {}),
+    ("network: front_1", {"network": "front_1"}),
     ("networks: [db, cache_1]", {"networks": ("db", "cache_1")}),
     (
         "extra-hosts: ['db:10.0.0.5', 'up:host-gateway', 'six:[::1]']",

@@ -11,6 +11,7 @@ import pytest
 from wakeful.config.model import Container, Logging, Revision, Template
 from wakeful.runtime.docker_spec import CAPABILITIES, asked_for, capabilities, container_spec
 from wakeful.runtime.instance import InstanceId
+from wakeful.runtime.place import Place
 from wakeful.runtime.reach import Way
 
 DOCS = Path(__file__).parents[2] / "docs" / "containers.md"
@@ -21,7 +22,8 @@ ADDRESS = Way(None, "")
 
 def spec(template: Template, way: Way = ADDRESS) -> dict[str, Any]:
     revision = Revision("hello", 1, template)
-    return container_spec("me", revision, InstanceId("hello-00001-1"), "sha256:1", None, way)
+    place = Place("default", template.port, way)
+    return container_spec("me", revision, InstanceId("hello-00001-1"), "sha256:1", place)
 
 
 USUAL = sorted(CAPABILITIES)

@@ -69,6 +69,7 @@ def test_the_address_is_that_of_the_network_it_was_made_for() -> None:
     joined = container("web", db="10.9.0.2", web="10.8.0.2")
     assert address_of(joined, 80, ADDRESS) == Address("10.8.0.2", 80)
     assert address_of(container("none", none=""), 80, ADDRESS) is None
+    assert address_of(container("host", host=""), 80, ADDRESS) == Address("127.0.0.1", 80)
     six = container("web")
     six["NetworkSettings"]["Networks"]["web"] = {"IPAddress": "", "GlobalIPv6Address": "fd00::2"}
     assert address_of(six, 80, ADDRESS) == Address("fd00::2", 80)

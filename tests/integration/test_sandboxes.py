@@ -1,0 +1,339 @@
+"""Network sandboxes, and the other networks an instance may be put on, on the real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from docker.api.client import APIClient
+
+from tests.integration.driving import (
+    Exits,
+    containers,
+    get,
+    new_id,
+    opened,
+    revision,
+    until,
+)
+from wakeful.config.model import Container, Readiness, Revision
+from wakeful.runtime.docker import DockerDriver
+from wakeful.runtime.driver import DriverError
+from wakeful.runtime.instance import InstanceId
+from wakeful.runtime.probe import ready
+
+
+def on(image: str, network: str, *behaviour: str) -> Revision:
+    return revision(image, *(behaviour or ("polite",)), container=Container(network=network))
+
+
+def sandboxes(engine: APIClient, owner: str) -> set[str]:
+    """Those that run."""
+    return {
+        one["Id"]
+        for one in containers(engine, owner)
+        if one["Labels"].get("wakeful.role") == "sandbox" and one["State"] == "running"
+    }
+
+
+def network_of(engine: APIClient, instance: InstanceId) -> str:
+    mode: str = engine.inspect_container(instance)["HostConfig"]["NetworkMode"]
+    return mode
+
+
+@asynccontextmanager
+async def stocked(
+    engine: APIClient, owner: str, hello: Revision
+) -> AsyncIterator[tuple[DockerDriver, Exits, str]]:
+    """A driver with one sandbox ready."""
+    async with opened(owner) as (driver, exits):
+        driver.expect([hello])
+        await until(lambda: len(sandboxes(engine, owner)) == 1)
+        await known(driver, 1)
+        (sandbox,) = sandboxes(engine, owner)
+        yield driver, exits, sandbox
+
+
+async def known(driver: DockerDriver, number: int) -> None:
+    """The engine has started one before the driver has heard of it."""
+    assert driver._places is not None
+    stock = driver._places.sandboxes
+    await until(lambda: len(stock._ready) == number)
+
+
+def test_an_instance_joins_a_sandbox_that_was_ready_and_serves(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (driver, _, sandbox):
+            instance = new_id()
+            launched = await driver.start(hello, instance)
+            assert [phase for phase, _ in launched.phases][-3:] == ["sandbox", "create", "start"]
+            await ready(launched.address, Readiness())
+            assert get(launched.address, "/")["env"]["PORT"] == "8080"
+            assert network_of(engine, instance) == f"container:{sandbox}"
+
+            # The stock is filled again, and what was used is not used again.
+            await until(lambda: len(sandboxes(engine, owner)) == 2)
+            await driver.stop(instance, 5)
+            assert sandbox not in sandboxes(engine, owner)
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_when_there_is_none_ready_an_instance_is_on_the_bridge(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (driver, _, _):
+            ids = [new_id(), new_id(), new_id()]
+            launched = await asyncio.gather(*(driver.start(hello, one) for one in ids))
+            modes = sorted(network_of(engine, one).partition(":")[0] for one in ids)
+            assert modes == ["container", "default", "default"]
+            for one in launched:
+                await ready(one.address, Readiness())
+            # Three were asked for at once, so three are kept from now on.
+            await until(lambda: len(sandboxes(engine, owner)) == 1 + 3)
+            await asyncio.gather(*(driver.stop(one, 5) for one in ids))
+            assert len(sandboxes(engine, owner)) == 3
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_an_instance_whose_sandbox_is_killed_is_over(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
+            instance = new_id()
+            await ready((await driver.start(hello, instance)).address, Readiness())
+            engine.kill(sandbox)
+            assert await exits.of(instance) == "its network sandbox ended: killed by signal 9"
+            await driver.stop(instance, 5)
+            assert [exit.instance for exit in exits.seen] == [instance]
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_a_sandbox_that_ends_while_it_is_ready_is_replaced(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
+            engine.kill(sandbox)
+            await until(lambda: len(sandboxes(engine, owner) - {sandbox}) == 1)
+            await known(driver, 1)
+            instance = new_id()
+            await ready((await driver.start(hello, instance)).address, Readiness())
+            await driver.stop(instance, 5)
+            assert [exit.instance for exit in exits.seen] == [instance]
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_a_sandbox_that_ended_just_before_it_is_joined_costs_no_start(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
+            # No turn of the loop between the two, so nobody has heard of its end.
+            engine.remove_container(sandbox, force=True)
+            instance = new_id()
+            launched = await driver.start(hello, instance)
+            await ready(launched.address, Readiness())
+            assert network_of(engine, instance) == "default"
+            assert exits.seen == []
+            await driver.stop(instance, 5)
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_an_ending_that_no_event_told_of_is_found(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
+            instance = new_id()
+            await ready((await driver.start(hello, instance)).address, Readiness())
+            assert driver._events is not None
+            await asyncio.to_thread(driver._events.close)
+            engine.kill(sandbox)
+            await driver._reconcile()
+            assert await exits.of(instance) == "its network sandbox ended: nobody saw how"
+            await driver.stop(instance, 5)
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_an_adopted_instance_keeps_its_sandbox_and_those_of_nobody_are_removed(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        first, exits = DockerDriver(owner), Exits()
+        await first.open(exits)
+        first.expect([hello])
+        await known(first, 1)
+        (mine,) = sandboxes(engine, owner)
+        instance = new_id()
+        address = (await first.start(hello, instance)).address
+        await ready(address, Readiness())
+        await known(first, 1)
+        (orphan,) = sandboxes(engine, owner) - {mine}
+
+        # As after kill -9: the first does nothing more, and nothing was closed.
+        assert first._places is not None
+        assert first._places.sandboxes._keeper is not None
+        first._places.sandboxes._keeper.cancel()
+        async with opened(owner) as (second, _):
+            await until(lambda: sandboxes(engine, owner) == {mine})
+            (found,) = await second.instances()
+            assert (found.instance, found.address) == (instance, address)
+            assert get(found.address, "/")["env"]["PORT"] == "8080"
+            await second.stop(instance, 5)
+            assert sandboxes(engine, owner) == set()
+        await first.close()
+        assert orphan not in {one["Id"] for one in containers(engine, owner)}
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_a_service_that_goes_takes_the_stock_along(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (driver, _, _):
+            driver.expect([on(app_image, "bridge")])
+            await until(lambda: containers(engine, owner) == [])
+
+    asyncio.run(story())
+
+
+def test_without_a_service_that_asks_there_are_no_sandboxes(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "bridge")
+
+    async def story() -> None:
+        async with opened(owner) as (driver, _):
+            driver.expect([hello])
+            instance = new_id()
+            launched = await driver.start(hello, instance)
+            assert [phase for phase, _ in launched.phases][-2:] == ["create", "start"]
+            assert [one["Names"] for one in containers(engine, owner)] == [[f"/{instance}"]]
+            await driver.stop(instance, 5)
+
+    asyncio.run(story())
+
+
+def test_a_sandbox_has_no_rights_and_its_image_is_made_without_a_registry(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "sandbox")
+
+    async def story() -> None:
+        async with stocked(engine, owner, hello) as (_, _, sandbox):
+            made = engine.inspect_container(sandbox)
+            host = made["HostConfig"]
+            assert made["Config"]["Image"] == "wakeful/sandbox:1"
+            assert made["Config"]["User"] == "65534:65534"
+            assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+            assert host["ReadonlyRootfs"] is True
+            assert host["Privileged"] is False
+
+    asyncio.run(story())
+
+
+# Other networks
+
+
+def test_instances_on_the_hosts_network_each_have_a_port_of_their_own(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    hello = on(app_image, "host")
+
+    async def story() -> None:
+        async with opened(owner) as (driver, _):
+            ids = [new_id(), new_id()]
+            launched = await asyncio.gather(*(driver.start(hello, one) for one in ids))
+            for instance, one in zip(ids, launched, strict=True):
+                assert one.address.host == "127.0.0.1"
+                await ready(one.address, Readiness())
+                assert get(one.address, "/")["env"]["PORT"] == str(one.address.port)
+                assert network_of(engine, instance) == "host"
+            assert launched[0].address.port != launched[1].address.port
+
+            async with opened(owner) as (second, _):
+                found = {one.instance: one.address for one in await second.instances()}
+                assert found == {i: one.address for i, one in zip(ids, launched, strict=True)}
+            await asyncio.gather(*(driver.stop(one, 5) for one in ids))
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+@pytest.fixture
+def network(engine: APIClient) -> Any:
+    name = f"wakeful-test-{uuid.uuid4().hex[:8]}"
+    engine.create_network(name, driver="bridge")
+    yield name
+    engine.remove_network(name)
+
+
+def test_a_network_that_there_is_can_be_the_one_an_instance_is_reached_through(
+    app_image: str, owner: str, engine: APIClient, network: str
+) -> None:
+    hello = on(app_image, network)
+
+    async def story() -> None:
+        async with opened(owner) as (driver, _):
+            instance = new_id()
+            launched = await driver.start(hello, instance)
+            await ready(launched.address, Readiness())
+            settings = engine.inspect_container(instance)["NetworkSettings"]["Networks"]
+            assert {name: one["IPAddress"] for name, one in settings.items()} == {
+                network: launched.address.host
+            }
+            await driver.stop(instance, 5)
+
+    asyncio.run(story())
+
+
+def test_a_network_that_there_is_not_is_named(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    missing = on(app_image, "no-such-network")
+
+    async def story() -> None:
+        async with opened(owner) as (driver, _):
+            with pytest.raises(DriverError, match="no-such-network"):
+                await driver.start(missing, new_id())
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
