@@ -104,7 +104,7 @@ def _whereabouts(client: APIClient, container: str, place: Place) -> Address:
         return _NOWHERE
     address = address_of(state, place.port, place.way)
     if address is None:
-        raise DriverError(f"the container cannot be reached: there are no {place.way}")
+        raise DriverError(f"nothing leads to the container; reach: {place.way}")
     return address
 
 
@@ -223,7 +223,8 @@ def terminate(client: APIClient, owner: str, instance: InstanceId) -> bool:
     except NotFound:
         return False
     except APIError as error:
-        if error.status_code == 409:  # it is not running
+        # It is not running: a conflict, or what podman says.
+        if error.status_code == 409 or "container state improper" in str(error.explanation):
             return False
         raise
     return True
@@ -259,7 +260,7 @@ def tail(client: APIClient, owner: str, instance: InstanceId, lines: int) -> lis
 def running(client: APIClient, owner: str, way: Way) -> list[Found]:
     """The containers that can be adopted, and those that cannot as of no revision."""
     found = []
-    listed = _list(client, owner)
+    listed = _list(client, owner, all=True)  # podman's other list has no paused ones
     networks = {container["Id"]: container for container in listed}
     for container in listed:
         labels = container["Labels"]
@@ -280,7 +281,8 @@ def running(client: APIClient, owner: str, way: Way) -> list[Found]:
 
 
 def alive(client: APIClient, owner: str) -> set[InstanceId]:
-    return {InstanceId(c["Labels"].get(INSTANCE, "")) for c in _list(client, owner)}
+    listed = _list(client, owner, all=True)
+    return {InstanceId(c["Labels"].get(INSTANCE, "")) for c in listed if c["State"] not in _DEAD}
 
 
 def ending(client: APIClient, owner: str, instance: InstanceId) -> str | None:
@@ -297,7 +299,8 @@ def ending(client: APIClient, owner: str, instance: InstanceId) -> str | None:
 
 def dead(client: APIClient, owner: str) -> list[str]:
     """The containers that do not run, by their ids."""
-    return [c["Id"] for c in _list(client, owner, all=True, status=_DEAD)]
+    # Not a filter of the engine's: podman knows no containers that are "dead".
+    return [c["Id"] for c in _list(client, owner, all=True) if c["State"] in _DEAD]
 
 
 def remove_dead(client: APIClient, container: str) -> None:
@@ -365,11 +368,8 @@ def _list(
     owner: str,
     *labels: str,
     all: bool = False,
-    status: tuple[str, ...] = (),
 ) -> list[Mapping[str, Any]]:
-    filters: dict[str, Any] = {"label": [f"{OWNER}={owner}", *labels]}
-    if status:
-        filters["status"] = list(status)
+    filters = {"label": [f"{OWNER}={owner}", *labels]}
     listed: list[Mapping[str, Any]] = client.containers(all=all, filters=filters)
     return listed
 

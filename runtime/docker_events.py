@@ -89,7 +89,7 @@ class DockerEvents:
                 since=int(time.time()) - _OVERLAP,
                 filters={
                     "type": "container",
-                    "event": ["die", "oom"],
+                    "event": ["die", "died", "oom"],  # podman filters by its own word
                     "label": f"{OWNER}={self._owner}",
                 },
                 decode=True,

@@ -18,6 +18,9 @@ from wakeful.runtime.instance import Address
 
 LOOPBACK = "127.0.0.1"
 
+# The default one, as Docker and as podman calls it.
+_USUAL_NETWORKS = ("bridge", "podman")
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -80,14 +83,15 @@ def _elsewhere(url: str) -> str | None:
 
 def address_of(container: Mapping[str, Any], port: int, way: Way) -> Address | None:
     """Of an inspected container, or of one in a list; None when there is none for us."""
-    mode = container["HostConfig"]["NetworkMode"]
+    mode = container.get("HostConfig", {}).get("NetworkMode", "default")  # podman lists without it
     if mode == "host":
         return Address(LOOPBACK, port)
     if way.host is not None:
         return _published(container, port, way.host)
     networks = container["NetworkSettings"]["Networks"]
     # Of further networks nobody says that they can be reached.
-    settings = networks.get("bridge" if mode == "default" else mode) or {}
+    names = _USUAL_NETWORKS if mode in ("default", "bridge") else (mode,)
+    settings: Mapping[str, Any] = next((networks[name] for name in names if name in networks), {})
     host = settings.get("IPAddress") or settings.get("GlobalIPv6Address")
     return Address(host, port) if host else None
 

@@ -68,6 +68,8 @@ def test_the_address_is_that_of_the_network_it_was_made_for() -> None:
     assert address_of(joined, 80, ADDRESS) == Address("172.17.0.2", 80)
     joined = container("web", db="10.9.0.2", web="10.8.0.2")
     assert address_of(joined, 80, ADDRESS) == Address("10.8.0.2", 80)
+    podmans = container("bridge", db="10.9.0.2", podman="10.88.0.2")
+    assert address_of(podmans, 80, ADDRESS) == Address("10.88.0.2", 80)
     assert address_of(container("none", none=""), 80, ADDRESS) is None
     assert address_of(container("host", host=""), 80, ADDRESS) == Address("127.0.0.1", 80)
     six = container("web")
