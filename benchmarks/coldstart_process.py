@@ -69,5 +69,5 @@ class ProcessStarts:
 
 
 @contextmanager
-def process_starts() -> Iterator[ProcessStarts]:
-    yield ProcessStarts()  # wakeful ends what it started
+def process_starts() -> Iterator[list[ProcessStarts]]:
+    yield [ProcessStarts()]  # wakeful ends what it started

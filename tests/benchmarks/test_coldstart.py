@@ -27,12 +27,14 @@ def figures_of(folder: Path, *arguments: str) -> dict[str, Any]:
 def test_cold_starts_of_processes_are_measured_phase_by_phase(tmp_path: Path) -> None:
     figures = figures_of(tmp_path, "--runtime", "process")
 
-    bare, ours = figures["ms"]["bare"], figures["ms"]["wakeful"]
+    (process,) = figures["of"]
+    bare, ours = process["ms"]["bare"], process["ms"]["wakeful"]
     assert bare["create"] is None
     assert bare["start"] + bare["listening"] + bare["first_byte"] == pytest.approx(bare["total"])
     assert ours["total"] > 0
-    assert figures["added_ms"] == pytest.approx(ours["total"] - bare["total"])
-    assert len(figures["samples"]["bare"]) == len(figures["samples"]["wakeful"]) == 1
+    assert process["added_ms"] == pytest.approx(ours["total"] - bare["total"])
+    assert len(process["samples"]["bare"]) == len(process["samples"]["wakeful"]) == 1
+    assert (process["kind"], figures["to_first"]) == ("process", {})
     assert processes_of(tmp_path) == {}
     assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
 
@@ -41,16 +43,24 @@ def test_cold_starts_of_processes_are_measured_phase_by_phase(tmp_path: Path) ->
 def test_cold_starts_of_containers_are_measured_and_none_is_left(
     tmp_path: Path, engine: APIClient
 ) -> None:
-    figures = figures_of(tmp_path)
+    figures = figures_of(tmp_path, "--network", "bridge", "--network", "sandbox")
 
-    for side in ("bare", "wakeful"):
-        phases = dict(figures["ms"][side])
-        total = phases.pop("total")
-        assert sorted(phases) == ["create", "first_byte", "listening", "start"]
-        assert sum(phases.values()) == pytest.approx(total)
-        assert phases["create"] > 0
-        assert phases["start"] > 0
-    image = figures["subject"].partition("image ")[2].partition(",")[0]
+    bridge, sandbox = figures["of"]
+    for of in (bridge, sandbox):
+        for side in ("bare", "wakeful"):
+            phases = dict(of["ms"][side])
+            total = phases.pop("total")
+            assert sorted(phases) == ["create", "first_byte", "listening", "start"]
+            assert sum(phases.values()) == pytest.approx(total)
+            assert phases["create"] > 0
+            assert phases["start"] > 0
+        ours, bare = of["ms"]["wakeful"]["total"], of["ms"]["bare"]["total"]
+        assert of["to_bare"] == pytest.approx(ours / bare)
+    assert bridge["subject"].endswith("network mode default")
+    assert sandbox["subject"].endswith("network mode container")
+    in_sandbox, on_bridge = sandbox["ms"]["wakeful"]["total"], bridge["ms"]["wakeful"]["total"]
+    assert figures["to_first"] == {"sandbox": pytest.approx(in_sandbox / on_bridge)}
+    image = bridge["subject"].partition("image ")[2].partition(",")[0]
     assert image.startswith("wakeful-coldstart:")
     assert engine.images(name=image) == []
     assert engine.containers(all=True, filters={"ancestor": image}) == []

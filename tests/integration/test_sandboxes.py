@@ -21,6 +21,7 @@ from tests.integration.driving import (
     until,
 )
 from wakeful.config.model import Container, Readiness, Revision
+from wakeful.runtime import docker_sandbox
 from wakeful.runtime.docker import DockerDriver
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
@@ -337,3 +338,47 @@ def test_a_network_that_there_is_not_is_named(
         assert containers(engine, owner) == []
 
     asyncio.run(story())
+
+
+# The stock, when it cannot be made
+
+
+def test_a_stock_that_cannot_be_made_is_tried_again(
+    app_image: str, owner: str, engine: APIClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"wakeful-test-{uuid.uuid4().hex[:8]}"
+
+    async def story() -> None:
+        driver = DockerDriver(owner, network=name)
+        await driver.open(Exits())
+        try:
+            driver.expect([on(app_image, "sandbox")])
+            await until(lambda: "cannot make a network sandbox" in caplog.text)
+            assert f"network {name} not found" in caplog.text
+            assert containers(engine, owner) == []
+            engine.create_network(name, driver="bridge")
+            await known(driver, 1)
+        finally:
+            await driver.close()
+            engine.remove_network(name)
+        assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_the_image_is_made_where_there_is_none(
+    app_image: str, owner: str, engine: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"wakeful-test-{uuid.uuid4().hex[:8]}"
+    monkeypatch.setattr(docker_sandbox, "_REPOSITORY", name)
+
+    async def story() -> None:
+        async with stocked(engine, owner, on(app_image, "sandbox")) as (_, _, sandbox):
+            assert engine.inspect_container(sandbox)["Config"]["Image"] == f"{name}:1"
+            (image,) = engine.images(name=name)
+            assert image["Size"] < 4096
+
+    try:
+        asyncio.run(story())
+    finally:
+        engine.remove_image(f"{name}:1", force=True)

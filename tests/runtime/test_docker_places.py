@@ -70,7 +70,7 @@ def test_a_port_of_one_that_was_found_running_is_given_to_nobody() -> None:
     def check(places: DockerPlaces) -> None:
         taken = places.give(on("host"), A).port + 1  # the next in turn
         places.hold({B: Address("127.0.0.1", taken)})
-        assert places.give(on("host"), InstanceId("c")).port == taken + 1
+        assert places.give(on("host"), InstanceId("c")).port != taken
 
     look(check)
 
