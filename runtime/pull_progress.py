@@ -35,6 +35,8 @@ class PullProgress:
             self._loaded[layer] = self._sizes[layer]
 
     def __str__(self) -> str:
+        if not self._done:
+            return "nothing to load"
         layers = f"{sum(self._done.values())} of {len(self._done)} layers"
         if not self._sizes:
             return layers

@@ -12,7 +12,7 @@ def line(layer: str, status: str, current: int = 0, total: int = 0) -> dict[str,
 
 def test_layers_are_counted_and_bytes_once_they_are_known() -> None:
     progress = PullProgress()
-    assert str(progress) == "0 of 0 layers"
+    assert str(progress) == "nothing to load"
     progress.feed({"status": "Pulling from library/x", "id": "latest"})
     progress.feed({"status": "Digest: sha256:1234"})
     for layer in ("a", "b", "c"):
