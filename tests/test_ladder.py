@@ -285,3 +285,42 @@ def test_a_service_that_slept_is_woken_without_a_start(freeze_after: float) -> N
         it.plane.close()
 
     run_simulated(main())
+
+
+def test_a_revision_that_is_retired_before_it_first_woke_leaves_no_spare() -> None:
+    async def main() -> None:
+        template = Template(image="x:1", idle=Idle(freeze_after=0.0))
+        it = House(template, Script(), 1000 * MIB)
+        await it.driver.open(it.scaler.exited)
+        pulse = asyncio.create_task(it.pulse())
+        it.send("b", 0.5)
+        it.route("a")  # the request waits, and nothing was started yet
+        await asyncio.sleep(20)
+        assert [request.turned_away for request in it.requests] == [False]
+        assert len(it.driver.starts) == len(it.driver.stops) == 1
+        assert "b-00001" not in it.scaler
+        pulse.cancel()
+        await it.scaler.close(leave=False)
+        it.plane.close()
+
+    run_simulated(main())
+
+
+def test_a_revision_is_known_until_the_spares_that_it_left_are_gone() -> None:
+    async def main() -> None:
+        template = Template(image="x:1", scale=Scale(window=6.0))
+        it = House(template, Script(goodbye=5.0), 1000 * MIB)
+        await it.driver.open(it.scaler.exited)
+        pulse = asyncio.create_task(it.pulse())
+        it.send("b", 0.5)
+        await asyncio.sleep(100)
+        assert it.scaler.awake == ()
+        it.route("a")
+        await asyncio.sleep(1)
+        assert len(it.driver.stops) == 1
+        pulse.cancel()
+        await it.scaler.close(leave=False)
+        assert await it.driver.instances() == []
+        it.plane.close()
+
+    run_simulated(main())

@@ -15,6 +15,7 @@ from wakeful.events import Backends
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, InstanceId
+from wakeful.runtime.ladder import Spare
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.spares import Spares
 
@@ -213,6 +214,26 @@ async def test_memory_that_cannot_be_read_is_assumed() -> None:
         assert spares.memory == 0
         await until(2)
         assert spares.memory == 128 * MIB
+
+
+@simulated
+async def test_nothing_is_under_way_for_one_that_is_a_spare_no_more() -> None:
+    class Slow(MemoryDriver):
+        async def memory(self, instance: InstanceId) -> int:
+            await asyncio.sleep(3600)
+            return 0
+
+    clock = asyncio.get_running_loop().time
+    stopped: list[InstanceId] = []
+    spares = Spares(Slow(), MIB, now=clock)
+    before = asyncio.all_tasks()
+    for name, until_ in (("a", 5.0), ("b", 99.0)):
+        spare = Spare(InstanceId(name), 0.0, until_)
+        spares.keep(spare, lambda instance, why: stopped.append(instance))
+    spares.release(InstanceId("b"))
+    await until(6)
+    assert stopped == ["a"]
+    assert asyncio.all_tasks() == before
 
 
 @simulated
