@@ -448,10 +448,19 @@ class Exchange:
         deadline, last = now + template.response_start_timeout, self.started + template.timeout
         self.deadline = deadline if deadline < last else last
         upstream = slot.pool.take()
+        if upstream is not None and upstream.idle_since < slot.doubted and not self._repeatable():
+            upstream.close()
+            slot.pool.close_idle(slot.doubted)
+            upstream = slot.pool.take()
         if upstream is not None:
             self._dispatch(upstream)
         else:
             self._connecting = slot.pool.connect(self)
+
+    def _repeatable(self) -> bool:
+        """It may be sent again when its connection turns out to be dead."""
+        whole = self._request_done and self._pending_size <= self.plane.limits.buffer
+        return whole and self.head.method in _IDEMPOTENT
 
     def _dispatch(self, upstream: Upstream) -> None:
         """Write the head, with whatever of the body is here, at once."""

@@ -32,13 +32,24 @@ _KNOWN_METHODS: Final = frozenset(
 class Slot:
     """One instance as the proxy sees it: what is in it, and the connections to it."""
 
-    __slots__ = ("active", "endpoint", "frozen", "note", "pool", "retired", "tried", "used")
+    __slots__ = (
+        "active",
+        "doubted",
+        "endpoint",
+        "frozen",
+        "note",
+        "pool",
+        "retired",
+        "tried",
+        "used",
+    )
 
     def __init__(self, endpoint: Endpoint, pool: Pool, now: float) -> None:
         self.endpoint = endpoint
         self.pool = pool
         self.active = 0
         self.used = now  # when a request last ended in it; wake filters' do not count
+        self.doubted = 0.0  # what was kept since before may be dead, and nobody can tell
         self.frozen = False  # it may be, and has to be roused before it can answer
         self.retired = False  # out of balancing; finishes what it has
         self.note = ""  # what the access log says of it, once it was said
@@ -111,9 +122,9 @@ class Throttler:
     # usually known within this time, and then it is gone for good.
     SUSPECT_SECONDS = 0.25
 
-    # What has been kept longer than this when an instance was frozen is not used
-    # again: by the instance's clock its time is up, and it would be closed under
-    # the request. (Servers keep connections for 2 s, gunicorn's, and more.)
+    # A connection that has idled for longer than this when its instance is thawed may be
+    # closed under the request: by the instance's clock its time is up. Only what can be
+    # sent again may have it. (Servers keep connections for 2 s, gunicorn, and more.)
     FRESH_SECONDS = 1.0
 
     def __init__(
@@ -387,7 +398,7 @@ class Throttler:
         """Before anything of a request is written to it."""
         slot.frozen = False
         self._signals.rouse(self.name, slot.endpoint.instance)
-        slot.pool.close_idle(self._clock() - self.FRESH_SECONDS)
+        slot.doubted = self._clock() - self.FRESH_SECONDS
         self._watch_idle()
 
     def _watch_idle(self) -> None:

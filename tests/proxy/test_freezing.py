@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.proxy.harness import Harness, get
+from tests.proxy.harness import Harness, get, post
+from tests.proxy.test_stale_connections import Closing
 from wakeful.config.model import Idle, WaitingPage
 from wakeful.events import Backends
 
@@ -52,19 +53,45 @@ def test_some_are_never_frozen(harness: Harness, idle: Idle | None) -> None:
     assert harness.signals.frozen == set()
 
 
-@pytest.mark.parametrize(("idle", "seconds", "connections"), [(AT_ONCE, 0.5, 1), (AT_ONCE, 1.5, 2)])
-def test_a_connection_that_is_old_by_the_instances_clock_is_not_used_after_a_thaw(
-    harness: Harness, idle: Idle, seconds: float, connections: int
+@pytest.mark.parametrize(
+    ("request_", "seconds", "connections"),
+    [
+        (get(), 1.5, 1),  # it can be sent again, if need be
+        (post(b"body"), 0.5, 1),
+        (post(b"body"), 1.5, 2),
+        (post(b"body").replace(b"POST", b"PUT"), 1.5, 1),
+    ],
+)
+def test_what_cannot_be_sent_again_gets_no_connection_that_is_old_by_the_instances_clock(
+    harness: Harness, request_: bytes, seconds: float, connections: int
 ) -> None:
     backend = harness.backend()
-    harness.service(backend, idle=idle)
+    harness.service(backend, idle=AT_ONCE)
     client = harness.connect()
     for _ in range(2):
-        client.send(get())
+        client.send(request_)
         assert client.message().status == 200
         harness.wait_for(lambda: harness.signals.frozen == {"i0"})
         harness.clock.forward(seconds)
     assert len(backend.connections) == connections
+
+
+def test_an_old_connection_that_the_instance_ends_as_it_wakes_costs_a_get_nothing(
+    harness: Harness,
+) -> None:
+    closing = Closing(harness)
+    harness.service(closing.backend, idle=AT_ONCE)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    harness.wait_for(lambda: harness.signals.frozen == {"i0"})
+    harness.clock.forward(20.0)
+    release = harness.stall()
+    client.send(get())
+    closing.end()
+    release()
+    assert client.message().status == 200
+    assert len(closing.backend.connections) == 2
 
 
 def test_whoever_asks_for_a_page_waits_for_a_spare_rather_than_be_told_to(
