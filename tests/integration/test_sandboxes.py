@@ -155,6 +155,7 @@ def test_a_sandbox_that_ended_just_before_it_is_joined_costs_no_start(
 
     async def story() -> None:
         async with stocked(engine, owner, hello) as (driver, exits, sandbox):
+            await driver.moved([hello])  # settles which image it is: nothing to wait for then
             # No turn of the loop between the two, so nobody has heard of its end.
             engine.remove_container(sandbox, force=True)
             instance = new_id()

@@ -10,7 +10,7 @@ import pytest
 from tests.proxy.harness import Harness, get
 from tests.proxy.wire import Backend, Message, Peer, answering, ok
 from wakeful.config.model import Revision
-from wakeful.events import Endpoint, Phases, Start, StartPhase
+from wakeful.events import Backends, Endpoint, Phases, Start, StartPhase
 from wakeful.proxy import cold_start
 from wakeful.proxy.throttler import Throttler
 
@@ -186,6 +186,21 @@ def test_the_first_byte_counts_from_when_the_request_was_sent(harness: Harness) 
     harness.publish(up(harness, harness.backend(slow)))
     assert client.message().status == 200
     assert 5 <= throttler.counters.first_bytes.sum < 30
+
+
+def test_the_first_byte_does_not_count_what_it_takes_to_connect(harness: Harness) -> None:
+    throttler = harness.service()
+    client = waits(harness, throttler)
+    instances = up(harness, harness.backend())
+
+    def appear() -> None:
+        harness.plane.publish("a-00001", Backends(instances))
+        harness.clock.forward(30)  # the connection is made in a later turn of the loop
+
+    harness.call(appear)
+    assert client.message().status == 200
+    assert throttler.counters.first_bytes.count == 1
+    assert throttler.counters.first_bytes.sum < 30
 
 
 def test_a_request_that_did_not_wait_for_the_first_instance_says_nothing(
