@@ -301,6 +301,7 @@ def test_what_was_paused_is_thawed_as_soon_as_the_engine_is_back(
             other, _ = await it.start(app_image, "polite")
             it.freeze(paused)
             await until(lambda: it.frozen(paused))
+            await it.driver._freezer.settled(paused)  # the call that paused it is over, too
 
             await asyncio.to_thread(relay.cut)
             it.driver.thaw(paused)
