@@ -1,4 +1,4 @@
-"""One line about a run of the tests: what was skipped, and why. Reads pytest's JUnit report."""
+"""One line about a run of the tests: what was skipped, and why. Reads pytest's JUnit reports."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import Counter
 from xml.etree import ElementTree
 
 
-def main(report: str) -> str:
+def main(*reports: str) -> str:
     try:
-        tests = ElementTree.parse(report).iter("testcase")
+        tests = [test for report in reports for test in ElementTree.parse(report).iter("testcase")]
         reasons = Counter(
             skip.get("message", "no reason given")
             for test in tests
@@ -27,4 +27,4 @@ def main(report: str) -> str:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1]))
+    print(main(*sys.argv[1:]))

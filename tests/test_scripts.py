@@ -220,9 +220,9 @@ def said_after(tmp_path: Path, *selection: str) -> str:
     return say_skipped(report)
 
 
-def say_skipped(report: Path) -> str:
+def say_skipped(*reports: Path) -> str:
     script = ROOT / "scripts" / "skipped.py"
-    return subprocess.check_output([sys.executable, script, report], text=True)
+    return subprocess.check_output([sys.executable, script, *reports], text=True)
 
 
 def test_what_was_skipped_is_said_with_its_reason(tmp_path: Path) -> None:
@@ -231,6 +231,13 @@ def test_what_was_skipped_is_said_with_its_reason(tmp_path: Path) -> None:
 
 def test_that_nothing_was_skipped_is_said_too(tmp_path: Path) -> None:
     assert said_after(tmp_path, "-k", "passes or fail") == "nothing was skipped\n"
+
+
+def test_the_reports_of_both_halves_are_read(tmp_path: Path) -> None:
+    one, other = tmp_path / "report.xml", tmp_path / "other.xml"
+    said_after(tmp_path)
+    shutil.copy(one, other)
+    assert say_skipped(one, other) == "skipped: 6 tests (no Docker engine: there is none)\n"
 
 
 def test_a_run_that_left_no_report_is_not_taken_for_one_without_skips(tmp_path: Path) -> None:
