@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from wakeful.config.model import AccessLog as Settings
@@ -39,9 +40,8 @@ class AccessLog:
         self._note = _NOTES[settings.format]
         self._second = 0
         self._shown = ""  # the second, as the common formats write it
-        self._wall = 0.0  # the wall clock's lead over the data plane's, as of this batch
-        self._millisecond = 0
-        self._begun = ""  # the millisecond, as JSON shows it
+        self._begun = ""  # a millisecond, as JSON shows it,
+        self._since = self._until = -inf  # and when it is, on the data plane's clock
         self._writer = _Writer(settings.file)
         self._loop = loop
         self._lines: list[str] = []
@@ -59,24 +59,52 @@ class AccessLog:
         note = head.note
         if not note:
             note = head.note = self._note(head)
-        if self._is_json:
-            self._append(self._json(exchange, note, throttler, slot, now))
-        else:
-            self._append(
+        lines = self._lines
+        if not self._is_json:
+            lines.append(
                 f"{exchange.downstream.asked_by(head)} - - [{self._date()}] "
                 + note % (exchange.status, exchange.sent)
             )
+            self._appended()
+            return
+        started = exchange.started
+        if not self._since <= started < self._until:
+            self._begin(started, now)
+        place, waited = "", ""
+        if slot is not None:
+            place = slot.note or self._place(throttler, slot)
+            waited = "0.000"
+            if exchange.admitted_at != started:
+                waited = f"{(exchange.admitted_at - started) * 1000:.3f}"
+        elif throttler is not None:
+            place = self._place(throttler, None)
+        more = ""
+        if exchange.reason or exchange.cold is not None or exchange.ignored is not None:
+            more = _unusual(exchange)
+        if exchange.identity and not head.has_request_id:
+            more += f',"request_id":"{str(exchange.identity[:32], "ascii")}"'
+        downstream = exchange.downstream
+        client = downstream.client if head.claims is None else downstream.asked_by(head)
+        # One piece of formatting, and no calls around it: that is what a line costs.
+        lines.append(
+            f'{{"ts":{self._begun},"status":{exchange.status},{note},"client_ip":"{client}",'
+            f'"duration":{now - started:.6f},"size":{exchange.sent},'
+            f'"bytes_read":{exchange.received}{place}{waited}{more}}}'
+        )
+        if len(lines) >= _FLUSH_LINES or self._flushing is None:
+            self._appended()
 
     def refusal(self, client: Downstream, answer: Reply) -> None:
         """A message that never became a request."""
         if self._is_json:
-            self._append(
+            self._lines.append(
                 f'{{"ts":{time.time():.3f},"status":{answer.status},"reason":"{answer.reason}",'
                 f'"client_ip":"{client.client}"}}'
             )
         else:
             tail = ' "-" "-"' if self._is_combined else ""
-            self._append(f'{client.client} - - [{self._date()}] "-" {answer.status} 0{tail}')
+            self._lines.append(f'{client.client} - - [{self._date()}] "-" {answer.status} 0{tail}')
+        self._appended()
 
     def reopen(self) -> None:
         """Follow a log rotation: write to the path anew."""
@@ -89,46 +117,13 @@ class AccessLog:
         self._flush()
         self._writer.close()
 
-    def _json(
-        self,
-        exchange: Exchange,
-        note: str,
-        throttler: Throttler | None,
-        slot: Slot | None,
-        now: float,
-    ) -> str:
-        head, started = exchange.head, exchange.started
-        if not self._lines:
-            self._wall = time.time() - now
-        millisecond = int((self._wall + started) * 1000)
-        if millisecond != self._millisecond:
-            self._millisecond = millisecond
-            self._begun = f"{millisecond / 1000:.3f}"
-        place, waited = "", ""
-        if slot is not None:
-            place = slot.note or self._place(throttler, slot)
-            waited = "0.000"
-            if exchange.admitted_at != started:
-                waited = f"{(exchange.admitted_at - started) * 1000:.3f}"
-        elif throttler is not None:
-            place = self._place(throttler, None)
-        more = ""
-        if exchange.cold is not None:
-            more = ',"cold_start":true'
-        if exchange.ignored is not None:
-            more += ',"ignored":true'
-        if exchange.reason:
-            more += f',"reason":"{exchange.reason}"'
-        if not head.has_request_id and (ident := exchange.request_id):
-            more += f',"request_id":"{ident.decode("ascii")}"'
-        downstream = exchange.downstream
-        client = downstream.client if head.claims is None else downstream.asked_by(head)
-        # One piece of formatting: it is most of what a line costs.
-        return (
-            f'{{"ts":{self._begun},"status":{exchange.status},{note},"client_ip":"{client}",'
-            f'"duration":{now - started:.6f},"size":{exchange.sent},'
-            f'"bytes_read":{exchange.received}{place}{waited}{more}}}'
-        )
+    def _begin(self, started: float, now: float) -> None:
+        """Another millisecond: of the wall clock, which leads the data plane's by so much."""
+        wall = time.time() - now
+        millisecond = int((wall + started) * 1000)
+        self._begun = f"{millisecond / 1000:.3f}"
+        self._since = millisecond / 1000 - wall
+        self._until = (millisecond + 1) / 1000 - wall
 
     @staticmethod
     def _place(throttler: Throttler | None, slot: Slot | None) -> str:
@@ -148,10 +143,8 @@ class AccessLog:
             self._shown = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second))
         return self._shown
 
-    def _append(self, line: str) -> None:
-        lines = self._lines
-        lines.append(line)
-        if len(lines) >= _FLUSH_LINES:
+    def _appended(self) -> None:
+        if len(self._lines) >= _FLUSH_LINES:
             self._flush()
         elif self._flushing is None:
             self._flushing = self._loop.call_later(_FLUSH_SECONDS, self._timed_flush)
@@ -216,6 +209,17 @@ class _Writer:
                 self.dropped += lines
         if self._path != "-":
             os.close(self._fd)
+
+
+def _unusual(exchange: Exchange) -> str:
+    more = ""
+    if exchange.cold is not None:
+        more = ',"cold_start":true'
+    if exchange.ignored is not None:
+        more += ',"ignored":true'
+    if exchange.reason:
+        more += f',"reason":"{exchange.reason}"'
+    return more
 
 
 # What a log says of a head. It is said once: heads are shared by the requests that repeat them.

@@ -74,7 +74,6 @@ class Exchange:
         "_attempts",
         "_close_framed",
         "_connecting",
-        "_identity",
         "_keep_alive",
         "_out",
         "_pending",
@@ -93,6 +92,7 @@ class Exchange:
         "deadline",
         "downstream",
         "head",
+        "identity",
         "ignored",
         "plane",
         "reason",
@@ -117,7 +117,7 @@ class Exchange:
         self.sent = 0  # body bytes to the client
         self.cold: Cold | None = None
         self.ignored: Rule | None = None  # the wake filter that it fell under
-        self._identity = b""  # 48 hex digits, if the client named no request id or no trace
+        self.identity = b""  # 48 hex digits, if the client named no request id or no trace
         self._stage = _NEW
         self._throttler: Throttler | None = None
         self._slot: Slot | None = None
@@ -211,11 +211,6 @@ class Exchange:
                 self._wire.pause_reading()
             else:
                 self._wire.resume_reading()
-
-    @property
-    def request_id(self) -> bytes:
-        """Of our own making; empty where the client gave one."""
-        return b"" if self.head.has_request_id else self._identity[:32]
 
     @property
     def wants_body_paused(self) -> bool:
@@ -469,8 +464,8 @@ class Exchange:
         wire = self._wire = upstream.begin(self, self.head.method)
         head, plane = self.head, self.plane
         if not (head.has_request_id and head.has_traceparent):
-            self._identity = plane.identities.next()
-        message = wire_form.request(head, self._identity, self.downstream.forwarded(head))
+            self.identity = plane.identities.next()
+        message = wire_form.request(head, self.identity, self.downstream.forwarded(head))
         if self._pending:
             message += self._pending
             # A small, whole body is kept: it can be written again if nobody read it.

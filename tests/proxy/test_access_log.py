@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 from tests.proxy.conftest import Launch
@@ -61,6 +62,25 @@ def test_json_lines_parse_back_whatever_the_client_sent(launch: Launch, tmp_path
     assert (third["status"], third["reason"]) == (404, "no_route")
     assert (fourth["status"], fourth["reason"]) == (400, "bad_request")
     assert {line["client_ip"] for line in (first, second, third, fourth)} == {"127.0.0.1"}
+
+
+def test_every_line_has_the_wall_clock_s_time(launch: Launch, tmp_path: Path) -> None:
+    """Also where the first was a refusal, which belongs to no request."""
+    path, before = tmp_path / "log", time.time()
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    harness.service(harness.backend(answering(ok(), ok())))
+    broken = harness.connect()
+    broken.send(b"BAD\r\n\r\n")
+    assert broken.message().status == 400
+    client = harness.connect()
+    for seconds in (0.0, 100.0):
+        harness.clock.forward(seconds)
+        client.send(get())
+        assert client.message().status == 200
+    done(harness)
+    times = [json.loads(line)["ts"] for line in path.read_text().splitlines()]
+    assert len(times) == 3
+    assert all(before - 0.002 <= at <= time.time() for at in times)
 
 
 def test_combined_lines_parse_back_whatever_the_client_sent(launch: Launch, tmp_path: Path) -> None:
