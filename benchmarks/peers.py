@@ -50,7 +50,7 @@ class Peer:
     @property
     def family(self) -> str:
         """The peer whose program it runs: itself, or what it is a variant of."""
-        return self.name.partition(",")[0]
+        return self.name.rpartition(", ")[0] or self.name
 
     def find(self) -> str | None:
         return shutil.which(self.program) or shutil.which(self.program, path="/usr/sbin:/sbin")
@@ -313,6 +313,12 @@ COMPILED = replace(
     name="wakeful, compiled",
     ask_version=("-P", "-m", "wakeful", "version"),  # -P: not the source in this folder
     build="(compiled)",
+)
+COMPILED_LOGGING = replace(
+    COMPILED,
+    name="wakeful, compiled, access log",
+    configure=_wakeful_logging,
+    access_log=_ACCESS_LOG,
 )
 PROGRAMS = {**PEERS, COMPILED.name: COMPILED}
 

@@ -13,7 +13,16 @@ from benchmarks import idle, load, machine
 from benchmarks.children import CannotMeasure
 from benchmarks.figures import Figures, Round
 from benchmarks.load import SAME, Requests
-from benchmarks.peers import BUFFERED, COMPILED, CROWDED, HOST, LOGGING, PROGRAMS, Peer
+from benchmarks.peers import (
+    BUFFERED,
+    COMPILED,
+    COMPILED_LOGGING,
+    CROWDED,
+    HOST,
+    LOGGING,
+    PROGRAMS,
+    Peer,
+)
 from benchmarks.proxy_report import Report, Settings
 from benchmarks.targets import Target, lineup, pinned
 
@@ -63,7 +72,8 @@ class _Bench:
         report.load = self._generator.name
 
     def small(self) -> None:
-        peers, size = self._peers(LOGGING, CROWDED), self.report.settings.size
+        peers = self._peers(LOGGING, CROWDED, COMPILED_LOGGING)
+        size = self.report.settings.size
         self.report.small = self._loaded("small", peers, size)
 
     def varied(self) -> None:

@@ -159,6 +159,8 @@ def _step(node: Node, segment: str) -> tuple[Scalar | None, Node] | None:
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if "maximum nesting depth" in str(error.problem):  # libyaml reads ahead, and has a limit too
+        return Problem(line, column, ROOT, f"nested deeper than {MAX_DEPTH} levels")
     message = f"not valid YAML: {error.problem or error.context or 'unreadable'}"
     if error.context and error.context_mark and error.context_mark.line + 1 != line:
         message += f" ({error.context} that begins on line {error.context_mark.line + 1})"

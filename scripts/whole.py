@@ -1,21 +1,21 @@
 """The whole suite in two halves at once: what waits for programs and engines, and what computes.
 
 Leaves .venv/tests-waiting.xml and .venv/tests-computing.xml, and the data of
-coverage of the half that computes.
+coverage of the half that computes. What the other one says is shown at the end;
+until then it is in .venv/tests-waiting.log.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 
 WAITING = ("tests/e2e", "tests/integration", "tests/benchmarks")
 
 
 def main() -> int:
-    pytest = (sys.executable, "-m", "pytest")
-    with tempfile.TemporaryFile() as said:
+    pytest = (sys.executable, "-u", "-m", "pytest")
+    with open(".venv/tests-waiting.log", "w+b") as said:
         waiting = subprocess.Popen(
             [*pytest, "--junitxml=.venv/tests-waiting.xml", *WAITING],
             stdin=subprocess.DEVNULL,

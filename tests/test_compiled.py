@@ -65,8 +65,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    """The tests without the source that they would otherwise find beside them."""
-    for folder in ("tests", "benchmarks"):
+    """The tests, and what they read, without the source that is otherwise beside them."""
+    for folder in ("tests", "benchmarks", "docs"):
         shutil.copytree(
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
