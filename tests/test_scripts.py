@@ -301,6 +301,18 @@ def test_a_pure_module_with_too_few_covered_branches_is_named_and_fails(tmp_path
     assert done.returncode == 1
 
 
+def test_a_pure_module_in_the_package_s_own_folder_is_found(tmp_path: Path) -> None:
+    try_module(tmp_path, -1, 0, 1)
+    (tmp_path / "scaler").rename(tmp_path / "moved")
+    (tmp_path / "wakeful").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "wakeful" / "inner")
+    listed = PROJECT.replace("wakeful.scaler.sign", "wakeful.inner.sign")
+    (tmp_path / "pyproject.toml").write_text(listed.replace('["scaler"]', '["wakeful"]'))
+    (tmp_path / "trial.py").write_text("from wakeful.inner.sign import sign\nsign(0)\n")
+    run_python(tmp_path, "-m", "coverage", "run", "trial.py")
+    assert "wakeful/inner/sign.py: 50 %" in covered(tmp_path).stdout
+
+
 def test_a_pure_module_that_no_test_imports_fails(tmp_path: Path) -> None:
     try_module(tmp_path, -1, 0, 1)
     (tmp_path / "scaler" / "more.py").write_text("ANSWER = 42\n")
