@@ -9,6 +9,7 @@ that its cgroup is, and a counter inside of it stands still.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 import tempfile
@@ -184,7 +185,9 @@ class _Service:
     def ticks(self) -> int:
         """What its counter wrote last; twice the same when all it wrote was read."""
         lines = self._client.logs(self._id(), tail=2).decode().splitlines()
-        return max((int(line.split()[1]) for line in lines if line.startswith("tick")), default=0)
+        # Others write there too, and now and then into the same line.
+        ticks = (re.fullmatch(r"tick (\d+)", line) for line in lines)
+        return max((int(tick[1]) for tick in ticks if tick), default=0)
 
     def close(self) -> None:
         self._socket.close()

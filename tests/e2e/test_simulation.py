@@ -97,7 +97,11 @@ def instances(wakeful: Wakeful) -> int:
 
 def beginning(wakeful: Wakeful) -> float:
     """The wall clock when the autoscaler began to count seconds: it then says where it listens."""
-    (began,) = (one["ts"] for one in wakeful.logs() if one["msg"].startswith("runtime: "))
+
+    def said() -> list[float]:
+        return [one["ts"] for one in wakeful.logs() if one["msg"].startswith("runtime: ")]
+
+    (began,) = until(said, "what it says when it has started")
     return float(began)
 
 
