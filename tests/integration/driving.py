@@ -12,31 +12,12 @@ from typing import Any
 
 from docker.api.client import APIClient
 
+from tests.exits import Exits
 from wakeful.config.model import Revision, Template
 from wakeful.runtime.docker import DockerDriver
-from wakeful.runtime.instance import Address, Exit, InstanceId
+from wakeful.runtime.instance import Address, InstanceId
 
 APP = ("python3", "/app/app.py")
-
-
-class Exits:
-    """What the driver reported, and the means to wait for it."""
-
-    def __init__(self) -> None:
-        self.seen: list[Exit] = []
-        self._arrived = asyncio.Event()
-
-    def __call__(self, exit: Exit) -> None:
-        self.seen.append(exit)
-        self._arrived.set()
-
-    async def of(self, instance: InstanceId) -> str:
-        async with asyncio.timeout(20):
-            while not any(exit.instance == instance for exit in self.seen):
-                self._arrived.clear()
-                await self._arrived.wait()
-        (detail,) = (exit.detail for exit in self.seen if exit.instance == instance)
-        return detail
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from docker.api.client import APIClient
 
-from tests.integration.driving import Exits, containers, get, new_id, opened, revision, until
+from tests.exits import Exits
+from tests.integration.driving import containers, get, new_id, opened, revision, until
 from tests.integration.registry import registry
 from tests.integration.relay import Relay
 from wakeful.config.model import Container, Readiness

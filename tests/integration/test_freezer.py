@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from docker.api.client import APIClient
 
-from tests.integration.driving import Exits, containers, new_id, revision, until
+from tests.exits import Exits
+from tests.integration.driving import containers, new_id, revision, until
 from tests.integration.relay import Relay
 from wakeful.config.model import FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver

@@ -16,7 +16,8 @@ import pytest
 from docker.api.client import APIClient
 from docker.errors import APIError
 
-from tests.integration.driving import Exits, new_id
+from tests.exits import Exits
+from tests.integration.driving import new_id
 from tests.integration.private_registry import (
     PASSWORD,
     PROGRAM,

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from docker.api.client import APIClient
 
+from tests.exits import Exits
 from tests.integration import certificates
-from tests.integration.driving import Exits, get, new_id, revision
+from tests.integration.driving import get, new_id, revision
 from tests.integration.haproxy import haproxy
 from wakeful.config.model import Container, Reach, Readiness, Revision, Template
 from wakeful.runtime.docker import DockerDriver

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from docker.api.client import APIClient
 
+from tests.exits import Exits
 from tests.integration.driving import (
-    Exits,
     containers,
     get,
     new_id,

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from tests.exits import Exits
 from wakeful.config.model import Readiness, Revision, Template
 from wakeful.runtime import process as module
 from wakeful.runtime.driver import DriverError
@@ -68,24 +69,6 @@ def python(program: str, *arguments: str, **template: Any) -> Revision:
 
 def new_id() -> InstanceId:
     return InstanceId(f"hello-00002-{uuid.uuid4().hex[:8]}")
-
-
-class Exits:
-    def __init__(self) -> None:
-        self.seen: list[Exit] = []
-        self._arrived = asyncio.Event()
-
-    def __call__(self, exit: Exit) -> None:
-        self.seen.append(exit)
-        self._arrived.set()
-
-    async def of(self, instance: InstanceId) -> str:
-        async with asyncio.timeout(20):
-            while not any(exit.instance == instance for exit in self.seen):
-                self._arrived.clear()
-                await self._arrived.wait()
-        (detail,) = (exit.detail for exit in self.seen if exit.instance == instance)
-        return detail
 
 
 async def until(true: Callable[[], bool]) -> None:
