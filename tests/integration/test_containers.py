@@ -265,9 +265,10 @@ def test_the_names_people_know_from_compose_do_what_they_do_there(
         asking = Container(labels=container.labels, stop_signal="SIGINT", user=container.user)
         program = (
             "import signal, sys\n"
-            "signal.signal(signal.SIGINT, lambda *_: sys.exit(7))\n"
+            "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
             "print('up', flush=True)\n"
-            "signal.pause()"
+            "signal.sigwait([signal.SIGINT])\n"
+            "sys.exit(7)"
         )
         hello = revision(app_image, program, asking)
         async with opened(owner) as (driver, exits):

@@ -28,16 +28,14 @@ from wakeful.runtime.process import ProcessDriver
 from wakeful.runtime.process_record import Record, Records, birth
 
 # Ends with "bye" and code 0 when it is asked to.
+# It is blocked and waited for: one that came between a handler and pause() would be lost.
 POLITE = """
 import os, signal, socket
-def leave(signum, frame):
-    print("bye", flush=True)
-    os._exit(0)
-signal.signal(signal.SIGTERM, leave)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 listener = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
 print("hello from", os.environ["K_REVISION"], os.getcwd(), flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+print("bye", flush=True)
 """
 
 STUBBORN = """
@@ -307,9 +305,9 @@ if os.fork() == 0:
             file.write(str(number))
         os.rename("count.new", "count")
         time.sleep(0.001)
-signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
-while True:
-    signal.pause()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+signal.sigwait([signal.SIGTERM])
+os._exit(7)
 """
 
 
