@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 
 from wakeful.config import quantity
 from wakeful.config.model import Volume
 from wakeful.config.quantity import shown
-from wakeful.config.readers import one_of
+from wakeful.config.readers import matching, one_of
 
 SECRETS = "/run/secrets"
 
@@ -26,15 +25,6 @@ _CAPABILITIES = """
 _ULIMITS = """
     core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack
 """
-
-
-def matching(pattern: str, expected: str) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise ValueError(f"expected {expected}, not {shown(text)}")
-        return text
-
-    return convert
 
 
 def capability(text: str) -> str:

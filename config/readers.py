@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from enum import StrEnum
@@ -140,6 +141,17 @@ def one_of(names: Collection[str], what: str) -> Callable[[str], str]:
         close = closest(text, names)
         hint = f"; did you mean {close!r}?" if close else ""
         raise ValueError(f"expected {what}, not {shown(text)}{hint}")
+
+    return convert
+
+
+def matching(pattern: str, expected: str) -> Callable[[str], str]:
+    """A text of this form, which ``expected`` says in words."""
+
+    def convert(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError(f"expected {expected}, not {shown(text)}")
+        return text
 
     return convert
 

@@ -1,27 +1,24 @@
 """Which keys a configuration file has, and how the value of each is read.
 
-A table per mapping: key to reader. Rules between keys are not known here.
+A table per mapping: key to reader. How the text of one value is read is in ``quantity``,
+``container``, ``waking`` and ``values``; rules between keys are in ``parse``.
 """
 
 from __future__ import annotations
 
 import math
-import re
-import shlex
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from wakeful.config import container, quantity, waking
+from wakeful.config import container, misspelt, quantity, values, waking
 from wakeful.config.model import (
     AccessLogFormat,
     Aggregation,
     FreezerKind,
-    HostPort,
     Logging,
-    MemoryBudget,
     Metric,
     Pull,
     Reach,
@@ -32,12 +29,10 @@ from wakeful.config.model import (
     WarmWindow,
 )
 from wakeful.config.nodes import Node, Scalar, child
-from wakeful.config.quantity import shown
 from wakeful.config.readers import (
     Reader,
     above,
     choice,
-    closest,
     mapping,
     one_or_more,
     pairs,
@@ -97,101 +92,16 @@ def record(make: Callable[..., Any], keys: Section) -> Reader:
     return read_record
 
 
-def _image(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", text):
-        raise ValueError(f"expected an image such as hello:1.10, not {shown(text)}")
-    return text
-
-
-def _revision(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9-]+-[0-9]{5,}", text):
-        raise ValueError(f"expected a revision such as hello-00001, not {shown(text)}")
-    return text
-
-
-def _upstream(text: str) -> HostPort:
-    address = quantity.host_port(text)
-    if not address.host:
-        raise ValueError(
-            f"expected an address with a host such as 127.0.0.1:9001, not {shown(text)}"
-        )
-    return address
-
-
-def _parent_domain(text: str) -> str:
-    name = quantity.domain(text)
-    if len(name) > 253 - 58:
-        raise ValueError("must be at most 195 characters, so that NAME.domain is a host name")
-    return name
-
-
-def _probe_path(text: str) -> str:
-    if not re.fullmatch(r"/[!-~]*", text):
-        raise ValueError(f"expected a path that begins with '/', not {shown(text)}")
-    return text
-
-
-def _burst_capacity(text: str) -> float:
-    if text == "-1":
-        return -1.0
-    if text.startswith("-"):
-        raise ValueError(f"must be 0 or more, or -1 (as much as there is), not {text}")
-    return quantity.number(text)
-
-
-def _file(text: str) -> str:
-    if not text or text.startswith("~"):
-        raise ValueError(f"expected a path ('~' is not expanded), not {shown(text)}")
-    return text
-
-
-def _freeze_after(text: str) -> float | None:
-    if text == "never":
-        return None
-    try:
-        return quantity.duration(text)
-    except ValueError as wrong:
-        raise ValueError(f"{wrong}; 'never' is possible as well") from None
-
-
-def _memory_budget(text: str) -> MemoryBudget:
-    if not text.endswith("%"):
-        return MemoryBudget(bytes=quantity.memory(text))
-    share = quantity.ratio(text)
-    if share > 1:
-        raise ValueError(f"must be 0% to 100%, or an amount such as 2Gi, not {text}")
-    return MemoryBudget(share=share)
-
-
-def _split(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as wrong:
-        raise ValueError(f"cannot be split into words: {str(wrong).lower()}") from None
-
-
 def command(node: Node, path: str, report: Report) -> tuple[str, ...]:
     """A list of words, or one text that is split as a shell would."""
     words: tuple[str, ...]
     if isinstance(node, Scalar):
-        words = scalar(_split)(node, path, report)
+        words = scalar(values.words)(node, path, report)
     else:
         words = sequence(raw, "words")(node, path, report)
     if not words or not words[0]:
         raise report.refuse(node, path, "the command is empty")
     return words
-
-
-# The container contract gives these their values.
-RESERVED_ENV = frozenset({"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"})
-
-
-def _variable(name: str) -> str:
-    if name in RESERVED_ENV:
-        raise ValueError("wakeful sets this variable itself")
-    if not name or "=" in name:
-        raise ValueError("the name of a variable may not be empty or contain '='")
-    return name
 
 
 def logging(node: Node, path: str, report: Report) -> Logging:
@@ -286,14 +196,14 @@ SCALE: Section = {
     "activation": within(_whole, 1, math.inf, "1 or more"),
     "max-up-rate": above(quantity.number, 1, "more than 1"),
     "max-down-rate": above(quantity.number, 1, "more than 1"),
-    "target-burst-capacity": scalar(_burst_capacity),
+    "target-burst-capacity": scalar(values.burst_capacity),
 }
 READINESS: Section = {
-    "path": scalar(_probe_path),
+    "path": scalar(values.probe_path),
     "timeout": _positive_seconds,
 }
 IDLE: Section = {
-    "freeze-after": scalar(_freeze_after),
+    "freeze-after": scalar(values.freeze_after),
     "stop-after": within(_seconds, 0, math.inf, "0s or more"),
 }
 WAKE_FILTER: Section = {
@@ -317,7 +227,7 @@ WAKE: Section = {
     "ignore": sequence(wake_filter, "conditions"),
 }
 TRAFFIC: Section = {
-    "revision": scalar(_revision),
+    "revision": scalar(values.revision),
     "percent": within(_whole, 0, 100, "0 to 100"),
 }
 LOGGING: Section = {
@@ -347,7 +257,7 @@ CONTAINER: Section = {
     "read-only": scalar(switch),
     "tmpfs": sequence(scalar(container.tmpfs), "paths"),
     "volumes": sequence(scalar(container.volume), "SOURCE:TARGET"),
-    "secrets": pairs(scalar(_file), "NAME=FILE", container.secret_name),
+    "secrets": pairs(scalar(values.file), "NAME=FILE", container.secret_name),
     "network": scalar(container.reached_through),
     "networks": sequence(scalar(container.network_name), "names"),
     "extra-hosts": sequence(scalar(container.extra_host), "NAME:ADDRESS"),
@@ -357,14 +267,14 @@ CONTAINER: Section = {
 }
 ACCESS_LOG: Section = {
     "format": choice(AccessLogFormat),
-    "file": scalar(_file),
+    "file": scalar(values.file),
 }
 SERVICE: Section = {
-    "image": scalar(_image),
+    "image": scalar(values.image),
     "command": command,
-    "upstreams": sequence(scalar(_upstream), "addresses"),
+    "upstreams": sequence(scalar(values.upstream), "addresses"),
     "port": within(_whole, 1, 65535, "1 to 65535"),
-    "env": pairs(raw, "NAME=value", _variable),
+    "env": pairs(raw, "NAME=value", values.variable),
     "domains": sequence(scalar(quantity.domain), "host names"),
     "traffic": sequence(traffic_target, "shares"),
     "rollout-duration": whole_seconds(0, math.inf, "0s or more"),
@@ -405,12 +315,12 @@ DEFAULTS: Section = {
 TOP: Section = {
     "listen": scalar(quantity.host_port),
     "admin": scalar(quantity.host_port),
-    "domain": scalar(_parent_domain),
+    "domain": scalar(values.parent_domain),
     "runtime": choice(RuntimeKind),
     "freezer": choice(FreezerKind),
-    "frozen-memory": scalar(_memory_budget),
+    "frozen-memory": scalar(values.memory_budget),
     "reach": choice(Reach),
-    "state-dir": scalar(_file),
+    "state-dir": scalar(values.file),
     "access-log": access_log,
     "trusted-proxies": sequence(scalar(quantity.network), "networks"),
     "simultaneous-starts": within(_whole, 1, math.inf, "1 or more"),
@@ -435,28 +345,6 @@ _PLACES: dict[str, tuple[Section, str]] = {
     "access-log": (ACCESS_LOG, "'access-log'"),
     "top": (TOP, "the top of the file"),
 }
-# What the same things are called in Compose files and by Knative.
-_FOREIGN = {
-    "environment": "env",
-    "ports": "port",
-    "cpus": "cpu",
-    "mem-limit": "memory",
-    "stop-grace-period": "stop-grace",
-    "pull-policy": "pull",
-    "network-mode": "network",
-    "runtime": "container-runtime",
-    "healthcheck": "readiness",
-    "min-scale": "min-instances",
-    "max-scale": "max-instances",
-    "container-concurrency": "concurrency",
-    "timeout-seconds": "timeout",
-    "stable-window": "window",
-    "scale-down-delay": "down-delay",
-    "revision-name": "revision",
-    "initial-scale": "initial",
-    "activation-scale": "activation",
-    "metric-aggregation-algorithm": "aggregation",
-}
 
 
 def _name(section: Section) -> str:
@@ -468,18 +356,4 @@ def _name(section: Section) -> str:
 @lru_cache(maxsize=1024)
 def unknown_key(key: str, place: str) -> str:
     """What to write instead of a key that does not exist in ``place``."""
-    here = _PLACES[place][0]
-    kebab = re.sub(r"(?<=[a-z])(?=[A-Z])|_", "-", key).lower()
-    kebab = _FOREIGN.get(kebab, kebab)
-    if kebab in here:
-        return f"unknown key; did you mean {kebab!r}?"
-    for keys, words in _PLACES.values():
-        if kebab in keys:
-            spelt = "it" if kebab == key else repr(kebab)
-            return f"unknown key here; {spelt} belongs in {words}"
-    if close := closest(kebab, here):
-        return f"unknown key; did you mean {close!r}?"
-    for keys, words in _PLACES.values():
-        if close := closest(kebab, keys):
-            return f"unknown key; did you mean {close!r}, in {words}?"
-    return f"unknown key; known here are {', '.join(here)}"
+    return misspelt.advice(key, _PLACES[place][0], _PLACES.values())

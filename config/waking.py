@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from wakeful.config.quantity import shown
-from wakeful.config.readers import closest
+from wakeful.config.readers import closest, matching
 
 # What asks again whether a service lives is told so with one of these; each is whole
 # without a field that only an application could fill in.
@@ -22,10 +22,7 @@ def answer(text: str) -> int:
     return int(text)
 
 
-def method(text: str) -> str:
-    if not re.fullmatch(r"[A-Z][A-Z0-9_-]*", text):
-        raise ValueError(f"expected a method in capitals such as HEAD, not {shown(text)}")
-    return text
+method = matching(r"[A-Z][A-Z0-9_-]*", "a method in capitals such as HEAD")
 
 
 def path_pattern(text: str) -> str:

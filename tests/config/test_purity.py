@@ -9,8 +9,8 @@ import wakeful.config
 
 FOLDER = Path(wakeful.config.__file__).parent
 PURE = {
-    *("model", "quantity", "nodes", "report", "readers", "container", "waking", "schema"),
-    *("override", "parse", "fit", "diff", "essence"),
+    *("model", "quantity", "nodes", "report", "readers", "container", "values", "waking"),
+    *("schema", "misspelt", "override", "parse", "fit", "diff", "essence"),
 }
 IMPURE = {"asyncio", "time", "random", "docker", "os", "io", "socket", "subprocess", "shutil"}
 
