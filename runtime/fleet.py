@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from math import inf
 
 from wakeful.clock import Now
@@ -19,49 +17,23 @@ from wakeful.config.model import Revision
 from wakeful.events import Backends, Endpoint, Outage, Phases, Start, StartPhase
 from wakeful.metrics import Total
 from wakeful.runtime.backoff import FRESH, PROVEN_AFTER
-from wakeful.runtime.driver import Driver, DriverError, EngineUnavailable, ImageNotFound
-from wakeful.runtime.instance import Address, Event, Exit, Found, InstanceId, State, View, step
+from wakeful.runtime.driver import Driver
+from wakeful.runtime.ending import Endings
+from wakeful.runtime.instance import Event, Exit, Found, InstanceId, State
 from wakeful.runtime.ladder import Spare
-from wakeful.runtime.probe import Prober, Probing
+from wakeful.runtime.probe import Prober
+from wakeful.runtime.roster import Member, Roster
 from wakeful.runtime.spares import Spares
+from wakeful.runtime.start import Starter, StartFailed
 from wakeful.runtime.turns import Turns
 
 logger = logging.getLogger(__name__)
-
-# A start that takes longer has failed, unless requests are willing to wait longer.
-SHORTEST_START_TIMEOUT = 60.0
-
-# What an operator is shown of an instance that failed.
-TAIL_LINES = 20
-TAIL_TIMEOUT = 5.0
-
-# Between two tries to stop an instance whose engine refuses or does not answer.
-FIRST_STOP_RETRY = 1.0
-LONGEST_STOP_RETRY = 60.0
 
 # After an instance could not be frozen.
 FREEZE_RETRY = 60.0
 
 
-@dataclass(slots=True, eq=False)
-class _Instance:
-    id: InstanceId
-    began: float  # when it was asked for
-    address: Address | None = None
-    found: bool = False  # it ran before we did
-    state: State = State.STARTING
-    start: Start | None = None  # of one that we started, once it is ready
-    proven: bool = False  # was ready for PROVEN_AFTER
-    frozen: bool = False  # the driver was told so: between two requests, or as a spare
-    used: float = 0.0  # when a request last was in it, or might have been
-    # Resolved when it has to go: with what went wrong, for an operator, or
-    # with None when it goes because nobody needs it.
-    over: asyncio.Future[str | None] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-
-class Fleet:
+class Fleet(Roster):
     """Keeps the instances it was told to start alive until they may go, or go by themselves.
 
     An instance that failed is not replaced from here: ``blocked_until`` says
@@ -80,28 +52,26 @@ class Fleet:
         turns: Turns | None = None,
         spares: Spares | None = None,
     ) -> None:
+        super().__init__()
         self.revision = revision
         self._driver = driver
-        self._prober = prober
         self._publish = publish
         self._now = now
         self._new_id = new_id
-        self._turns = turns or Turns()  # to start; all fleets of this host share them
+        # All fleets of this host share the turns.
+        self._starter = Starter(driver, prober, turns or Turns(), now)
+        self._endings = Endings(driver)
         # Where frozen ones are kept that nobody needs; None: they are stopped.
         self._spares = spares
         self._keeps_spares = True  # as far as this revision is concerned
         self._freezes_from = -inf  # no sooner; after it failed
 
-        self._instances: dict[InstanceId, _Instance] = {}  # oldest first
-        self._counts: Counter[State] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._backoff = FRESH
         self._trouble: Outage | None = None  # the latest failure, until something starts or is well
         self._published = Backends()
         self.failure = ""  # why the latest start failed, in an operator's words
         self._closing = False
-        # For who waits at that moment; an event is a kilobyte that few fleets ever need.
-        self._closed: asyncio.Event | None = None
         self._left = False
 
         # Read at a scrape
@@ -115,70 +85,6 @@ class Fleet:
         self.start_phases: dict[StartPhase, Total] = {}
 
     # Called by whoever decides on the scale
-
-    @property
-    def starting(self) -> tuple[InstanceId, ...]:
-        return self._those(State.STARTING)
-
-    @property
-    def ready(self) -> tuple[InstanceId, ...]:
-        return self._those(State.READY)
-
-    @property
-    def draining(self) -> tuple[InstanceId, ...]:
-        return self._those(State.DRAINING)
-
-    @property
-    def spares(self) -> tuple[InstanceId, ...]:
-        """Frozen, and not needed; the latest used first."""
-        frozen = [it for it in self._instances.values() if it.state is State.FROZEN]
-        return tuple(it.id for it in sorted(frozen, key=lambda it: it.used, reverse=True))
-
-    @property
-    def resting(self) -> int:
-        """Those that are ready, and frozen until the next request."""
-        ready = (it for it in self._instances.values() if it.state is State.READY)
-        return sum(it.frozen for it in ready)
-
-    def views(self) -> list[View]:
-        """All of them, oldest first."""
-        return [
-            View(
-                it.id,
-                it.state,
-                resting=it.frozen and it.state is State.READY,
-                since=it.began,
-                took=it.start.ready_at - it.began if it.start is not None else None,
-            )
-            for it in self._instances.values()
-        ]
-
-    def __contains__(self, instance: object) -> bool:
-        return instance in self._instances
-
-    def count(self, state: State) -> int:
-        return self._counts[state]
-
-    @property
-    def size(self) -> int:
-        """Those that serve, or will: neither draining, nor spare, nor stopping."""
-        return self._counts[State.STARTING] + self._counts[State.READY]
-
-    @property
-    def returning(self) -> int:
-        """Those that were found running, and are being probed."""
-        starting = (it for it in self._instances.values() if it.state is State.STARTING)
-        return sum(it.found for it in starting) if self._counts[State.STARTING] else 0
-
-    @property
-    def gone(self) -> bool:
-        """Nothing is left, not even something that is being stopped."""
-        return not self._instances
-
-    @property
-    def asleep(self) -> bool:
-        """Nothing is left but frozen spares."""
-        return len(self._instances) == self._counts[State.FROZEN]
 
     @property
     def blocked_until(self) -> float:
@@ -203,13 +109,13 @@ class Fleet:
         """Begin ``count`` instances. Publishes nothing before it returns."""
         assert not self._closing
         for _ in range(count):
-            self._begin(_Instance(self._new_id(), self._now()))
+            self._begin(Member(self._new_id(), self._now()))
             self.starts += 1
 
     def thaw(self, instances: Iterable[str]) -> None:
         """Spares become ready again, at once: they were, and nothing has happened to them."""
         for name in list(instances):
-            it = self._instances[InstanceId(name)]
+            it = self._members[InstanceId(name)]
             self._step(it, Event.THAW)
             self._let_run(it)
         self._announce()
@@ -223,14 +129,14 @@ class Fleet:
 
     def adopt(self, found: Found) -> None:
         """Take in an instance that runs already; it is ready when its probe passes."""
-        if found.instance not in self._instances:
-            self._begin(_Instance(found.instance, self._now(), found.address, found=True))
+        if found.instance not in self._members:
+            self._begin(Member(found.instance, self._now(), found.address, found=True))
 
     def drain(self, instances: Iterable[str]) -> None:
         """Take these out of balancing. What starts is called off; what is ready waits for
         ``drained``, which may come from inside ``publish``."""
         for name in list(instances):
-            it = self._instances.get(InstanceId(name))
+            it = self._members.get(InstanceId(name))
             if it is None:
                 continue
             if it.state is State.STARTING:
@@ -245,31 +151,29 @@ class Fleet:
         Assumes that their requests have ended, or may be cut.
         """
         self._closing = True
-        if self._closed is not None:
-            self._closed.set()
+        self._endings.hurry()
         if leave:
             self._left = True
             for task in self._tasks:
                 task.cancel()
-            for it in self._instances.values():
+            for it in self._members.values():
                 if it.state is State.FROZEN:
                     self._step(it, Event.STOP)
                 self._let_run(it)  # whoever finds it must find it running
         else:
-            for it in self._instances.values():
+            for it in self._members.values():
                 self._withdraw(it)
             self._announce()
         if self._tasks:
             await asyncio.wait(self._tasks)
         if leave:
-            self._instances.clear()
-            self._counts.clear()
+            self._clear()
 
     # Called by the proxy
 
     def drained(self, instance: str) -> None:
         """No request is in it any more, and none will be."""
-        it = self._instances.get(InstanceId(instance))
+        it = self._members.get(InstanceId(instance))
         if it is None or it.state is not State.DRAINING:
             return
         if self._spares is not None and self._worth_keeping(self._spares):
@@ -279,14 +183,14 @@ class Fleet:
 
     def rest(self, instance: str, since: float) -> None:
         """Nothing has been in it since then, and it need not run until ``rouse``."""
-        it = self._instances.get(InstanceId(instance))
+        it = self._members.get(InstanceId(instance))
         if it is not None and it.state is State.READY and not self._closing:
             it.used = since
             self._freeze(it)
 
     def rouse(self, instance: str) -> None:
         """A request is about to be written to it."""
-        it = self._instances.get(InstanceId(instance))
+        it = self._members.get(InstanceId(instance))
         if it is not None:
             self._let_run(it)
 
@@ -295,14 +199,14 @@ class Fleet:
     def _runs_on(self, instance: InstanceId) -> None:
         """It could not be frozen; the next ones could not either, for a while."""
         self._freezes_from = self._now() + FREEZE_RETRY
-        it = self._instances.get(instance)
+        it = self._members.get(instance)
         if it is not None:
             it.frozen = False
             if it.state is State.FROZEN:
                 self._stop_spare(instance, "it cannot be frozen")
 
     def exited(self, exit: Exit) -> None:
-        it = self._instances.get(exit.instance)
+        it = self._members.get(exit.instance)
         if it is None:
             return
         if it.state is State.STOPPING:
@@ -321,13 +225,13 @@ class Fleet:
 
     # Freezing
 
-    def _freeze(self, it: _Instance) -> None:
+    def _freeze(self, it: Member) -> None:
         if not it.frozen and self._now() >= self._freezes_from:
             it.frozen = True
             self.freezes += 1
             self._driver.freeze(it.id, self._runs_on)
 
-    def _let_run(self, it: _Instance) -> None:
+    def _let_run(self, it: Member) -> None:
         if it.frozen:
             it.frozen = False
             self.thaws += 1
@@ -339,7 +243,7 @@ class Fleet:
         wanted = self._keeps_spares and idle.stop_after > 0 and spares.budget > 0
         return able and wanted and not self._closing
 
-    def _keep(self, it: _Instance, spares: Spares) -> None:
+    def _keep(self, it: Member, spares: Spares) -> None:
         now = self._now()
         if not it.frozen:
             it.used = now
@@ -352,14 +256,13 @@ class Fleet:
 
     def _stop_spare(self, instance: InstanceId, why: str) -> None:
         logger.info("%s: spare %s is stopped: %s", self.revision.name, instance, why)
-        self._end(self._instances[instance], Event.STOP)
+        self._end(self._members[instance], Event.STOP)
 
     # The life of an instance
 
-    def _begin(self, it: _Instance) -> None:
+    def _begin(self, it: Member) -> None:
         self._trouble = None  # the next try begins: whoever asks from now on may wait for it
-        self._instances[it.id] = it
-        self._counts[it.state] += 1
+        self._add(it)
         task = asyncio.create_task(self._live(it), name=it.id)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -369,7 +272,7 @@ class Fleet:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s: instance %s", self.revision.name, task.get_name(), exc_info=error)
 
-    async def _live(self, it: _Instance) -> None:
+    async def _live(self, it: Member) -> None:
         """All of it: come up, be there until it is over, and leave no trace."""
         self._announce()
         try:
@@ -378,49 +281,33 @@ class Fleet:
                 wrong = await it.over
                 rise.cancel()  # an exit, or a drain, in the middle of its start
             if wrong is not None:
-                await self._report(it, wrong)
+                await self._endings.report(self.revision, it.id, wrong)
         finally:
             if not self._left:
                 self._withdraw(it)
                 self._announce()
-                await self._remove(it)
+                try:
+                    await self._endings.stop(self.revision, it.id)
+                finally:
+                    self._step(it, Event.REMOVED)
+                    del self._members[it.id]
 
-    async def _rise(self, it: _Instance) -> None:
+    async def _rise(self, it: Member) -> None:
         """Start it and probe it. How this ends goes to ``_became_ready`` or ``_failed``."""
-        timeout = max(self.revision.template.queue.timeout, SHORTEST_START_TIMEOUT)
-        probe: Probing | None = None
-        phases: Phases = ()
         try:
-            async with asyncio.timeout(None) as deadline:
-                if it.address is None:
-                    cold = not self._counts[State.READY]
-                    async with self._turns.turn(self.revision.service, cold=cold):
-                        # One that waits for its turn has not begun, so it cannot be late.
-                        deadline.reschedule(asyncio.get_running_loop().time() + timeout)
-                        queued = self._now() - it.began
-                        launched = await self._driver.start(self.revision, it.id)
-                    it.address = launched.address
-                    phases = ((StartPhase.QUEUED, queued), *launched.phases)
-                else:
-                    deadline.reschedule(asyncio.get_running_loop().time() + timeout)
-                started = self._now()
-                probe = self._prober(it.address, self.revision.template.readiness)
-                await probe.passed()
-                listening = (StartPhase.LISTENING, self._now() - started)
-        except DriverError as error:
-            self._failed(it, Event.STOP, _for_the_client(error, self.revision), str(error))
-        except TimeoutError:
-            self._failed(it, Event.STOP, self._too_late(timeout, probe))
+            phases = await self._starter.rise(self.revision, it, cold=not self._counts[State.READY])
+        except StartFailed as failure:
+            self._failed(it, Event.STOP, failure.detail, failure.reason)
         except Exception:
             logger.exception("%s: instance %s could not be started", self.revision.name, it.id)
             self._failed(it, Event.STOP, "the instance could not be started")
         else:
-            self._became_ready(it, (*phases, listening))
+            self._became_ready(it, phases)
             await asyncio.sleep(PROVEN_AFTER)
             it.proven = True
             self._backoff = FRESH
 
-    def _became_ready(self, it: _Instance, phases: Phases) -> None:
+    def _became_ready(self, it: Member, phases: Phases) -> None:
         if it.over.done():
             return  # it exited, or was called off, in this very turn of the loop
         now = self._now()
@@ -439,7 +326,7 @@ class Fleet:
         logger.info("%s: instance %s is ready after %.3f s%s", name, it.id, took, words)
         self._announce()
 
-    def _failed(self, it: _Instance, event: Event, detail: str, reason: str | None = None) -> None:
+    def _failed(self, it: Member, event: Event, detail: str, reason: str | None = None) -> None:
         """``detail`` is for clients, ``reason`` for the operator."""
         if it.over.done():
             return
@@ -451,70 +338,30 @@ class Fleet:
         self._end(it, event, self.failure)
         self._announce()
 
-    def _end(self, it: _Instance, event: Event, wrong: str | None = None) -> None:
+    def _end(self, it: Member, event: Event, wrong: str | None = None) -> None:
         self._step(it, event)
         if not it.over.done():  # cancelled, where its task has broken down
             it.over.set_result(wrong)
 
-    def _withdraw(self, it: _Instance) -> None:
+    def _withdraw(self, it: Member) -> None:
         """Whatever state it is in: from now on it only waits to be stopped."""
         if it.state is State.READY:
             self._step(it, Event.DRAIN)
         if it.state is not State.STOPPING:
             self._end(it, Event.STOP)
 
-    async def _report(self, it: _Instance, wrong: str) -> None:
-        lines: list[str] = []
-        try:
-            async with asyncio.timeout(TAIL_TIMEOUT):
-                lines = await self._driver.tail(it.id, TAIL_LINES)
-        except (DriverError, TimeoutError) as error:
-            logger.debug("%s: no output of instance %s: %s", self.revision.name, it.id, error)
-        output = "".join(f"\n  | {line}" for line in lines)
-        logger.warning("%s: instance %s: %s%s", self.revision.name, it.id, wrong, output)
-
-    async def _remove(self, it: _Instance) -> None:
-        """Stop it. One that the engine does not let us stop is not forgotten but tried again."""
-        retry = FIRST_STOP_RETRY
-        try:
-            while True:
-                try:
-                    await self._driver.stop(it.id, self.revision.template.stop_grace)
-                    break
-                except DriverError as error:
-                    logger.warning(
-                        "%s: instance %s cannot be stopped: %s", self.revision.name, it.id, error
-                    )
-                if self._closing or await self._closes_within(retry):
-                    break
-                retry = min(2 * retry, LONGEST_STOP_RETRY)
-        finally:
-            self._step(it, Event.REMOVED)
-            del self._instances[it.id]
-
-    async def _closes_within(self, seconds: float) -> bool:
-        if self._closed is None:
-            self._closed = asyncio.Event()
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._closed.wait()
-        except TimeoutError:
-            return False
-
     # Helpers
 
-    def _step(self, it: _Instance, event: Event) -> None:
+    def _step(self, it: Member, event: Event) -> None:
         if it.state is State.FROZEN and self._spares is not None:
             self._spares.release(it.id)
-        self._counts[it.state] -= 1
-        it.state = step(it.state, event)
-        self._counts[it.state] += 1
+        super()._step(it, event)
 
     def _announce(self) -> None:
         """Publish, if there is anything new to say."""
         endpoints = tuple(
             Endpoint(it.id, it.address.host, it.address.port, it.start)
-            for it in self._instances.values()
+            for it in self._members.values()
             if it.state is State.READY and it.address is not None
         )
         backends = Backends(endpoints, self.outage, spares=self._counts[State.FROZEN] > 0)
@@ -522,24 +369,6 @@ class Fleet:
             self._published = backends
             self._publish(backends)
 
-    def _those(self, state: State) -> tuple[InstanceId, ...]:
-        return tuple(it.id for it in self._instances.values() if it.state is state)
-
-    def _too_late(self, timeout: float, probe: Probing | None) -> str:
-        if probe is None:
-            return f"the instance was not started within {timeout:g}s"
-        port = self.revision.template.port
-        return f"did not listen on port {port} within {timeout:g}s: {probe.last_failure}"
-
 
 def _in_words(phases: Phases) -> str:
     return f" ({', '.join(f'{phase} {seconds:.3f}' for phase, seconds in phases)})"
-
-
-def _for_the_client(error: DriverError, revision: Revision) -> str:
-    """What failed, without what only concerns the operator: paths, engines, registries."""
-    if isinstance(error, ImageNotFound):
-        return f'image "{revision.template.image}" not found'
-    if isinstance(error, EngineUnavailable):
-        return "the container engine does not answer"
-    return "the instance could not be started"
