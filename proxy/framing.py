@@ -196,7 +196,8 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
         head.fields = without(fields, named)
         head.has_request_id &= b"x-request-id" not in named
         head.has_traceparent &= b"traceparent" not in named
-        if upgrade and b"upgrade" in named and version == "1.1" and head.framing is NONE:
+        bodiless = head.framing is not CHUNKED and not head.length
+        if upgrade and b"upgrade" in named and version == "1.1" and bodiless:
             head.upgrade = _offered(upgrade)
     if method in _BY_HOPS:
         _count_hop(head)
@@ -350,6 +351,7 @@ def response_head(
     if options:
         head.nominated = nominated(options)
         head.fields = without(fields, head.nominated)
+        head.has_date &= b"date" not in head.nominated
     if upgrade and status == 426:  # RFC 9110 §15.5.22: the answer must say what is required
         head.fields += (b"Connection: Upgrade\r\nUpgrade: %b\r\n" % b", ".join(upgrade),)
     if codings and lengths:

@@ -21,6 +21,9 @@ _FIELD_LINES: Final = re.compile(rb"(?:%b:%b\r\n)*+" % (TOKEN, _VALUE))
 # The same with no white space behind a value, as nearly everybody writes them.
 _USUAL_LINES: Final = re.compile(rb"(?:%b:%b(?<![\t ])\r\n)*+" % (TOKEN, _VALUE))
 _FIELD: Final = re.compile(rb"(%b):[\t ]*+(%b)\r\n" % (TOKEN, _VALUE))
+# RFC 9112 §5.1: white space before the colon MUST be removed from an answer. In a
+# request it is refused: there it has hidden fields from one of two readers.
+_SPACED_NAME: Final = re.compile(rb"(?<=\r\n)(%b)[\t ]++(?=:)" % TOKEN)
 # The target as it is forwarded: no blank or control character, which would end
 # it, and no fragment, which is never sent (RFC 9112 §3.2). Bytes above ASCII
 # are no URI, but common, and as unambiguous as any.
@@ -66,7 +69,11 @@ def response(head: bytes) -> tuple[int, bytes, str, Headers]:
     if line is None:
         raise Malformed("the status line is malformed")
     version, status, phrase = line.groups(b"")
-    return int(status), phrase, version.decode("ascii"), fields(head, line.end())
+    try:
+        headers = fields(head, line.end())
+    except Malformed:
+        headers = fields(_SPACED_NAME.sub(rb"\1", head[line.end() - 2 :]), 2)
+    return int(status), phrase, version.decode("ascii"), headers
 
 
 def fields(block: bytes, start: int = 0) -> Headers:
@@ -95,4 +102,8 @@ def malformed(beginning: bytes, seen: int = 0) -> bool:
 
 def hopeless(beginning: bytes, seen: int = 0) -> bool:
     """Whether no bytes to come can make a request's head of these: it need not be waited for."""
-    return _METHOD.match(beginning) is None or malformed(beginning, seen)
+    if _METHOD.match(beginning) is None or malformed(beginning, seen):
+        return True
+    # HTTP/0.9 is a line alone, and would wait for an answer to it.
+    line_is_new = beginning.find(b"\r\n") >= max(seen - 1, 0)
+    return line_is_new and _REQUEST_LINE.match(beginning) is None

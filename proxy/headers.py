@@ -36,9 +36,13 @@ _DISGUISED_CLAIMS: Final = frozenset(
     for name in CLAIMS
     for marks in product(*((b"-", b"_") if byte == 0x2D else (b"%c" % byte,) for byte in name))
 )
+# To such programs these, too, are what they are not: the framing, and with Proxy the
+# environment's HTTP_PROXY (httpoxy, CVE-2016-5385).
+_DISGUISES: Final = frozenset((b"content_length", b"transfer_encoding", b"proxy"))
 REQUEST_SPECIAL: Final = (
     _HOP_BY_HOP
     | _DISGUISED_CLAIMS
+    | _DISGUISES
     | frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent"))
 )
 RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
@@ -48,6 +52,7 @@ RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
 FORBIDDEN_TRAILERS: Final = (
     _HOP_BY_HOP
     | _DISGUISED_CLAIMS
+    | _DISGUISES
     | frozenset(
         (
             b"age",

@@ -94,8 +94,20 @@ LINES: dict[str, tuple[bytes, ...]] = {
         REFUSED,
     ),
     # §5.1: a proxy MUST remove this space before it forwards the answer.
-    "a space before the colon": (b"X : a\r\n", b"X: a\r\n", REFUSED),
-    "a tab before the colon": (b"X\t: a\r\n", b"X: a\r\n", REFUSED),
+    "a space before the colon": (b"X : a\r\n", b"X: a\r\n"),
+    "a tab before the colon": (b"X\t: a\r\n", b"X: a\r\n"),
+    "both before several colons": (b"X \t: a: b\r\nY : c\r\n", b"X: a: b\r\nY: c\r\n"),
+    "a space before the colon of a date": (
+        b"Date : Mon, 23 Nov 1998 12:00:00 GMT\r\n",
+        b"",
+    ),
+    "a space before the colon of a nominated field": (
+        b"Connection : X\r\nX: a\r\n",
+        b"",
+    ),
+    "a space before the colon in a fold": (b"X: a\r\n b : c\r\n", b"X: a b : c\r\n", REFUSED),
+    "a colon behind two words": (b"X Y : a\r\n", REFUSED),
+    "nothing but a space before the colon": (b" : a\r\n", REFUSED),
     # RFC 9110 §5.1: no name at all; nothing of it may travel on.
     "no name": (b": a\r\n", b"", REFUSED),
     "no colon": (b"X a\r\n", b"", REFUSED),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conformance.recording import (
     Proxy,
+    Recording,
     Row,
     assert_allowed,
     assert_forwarded_and_closed,
@@ -15,6 +16,7 @@ from tests.conformance.recording import (
     named,
     running_proxy,
 )
+from tests.proxy.wire import Backend
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +307,23 @@ OLD: dict[str, tuple[bytes, bytes]] = {
 def test_a_request_of_http_1_0_is_the_last_on_its_connection(proxy: Proxy, case: str) -> None:
     message, form = OLD[case]
     assert_forwarded_and_closed(proxy.converse(message), form)
+
+
+@pytest.mark.parametrize("line", [b"GET /", b"GET / HTTP/1.1 x", b"GET / ICE/1.0", b"GET  /"])
+def test_a_line_that_begins_no_request_is_refused_before_more_comes(
+    proxy: Proxy, line: bytes
+) -> None:
+    """A client of HTTP/0.9 sends nothing else, and would wait."""
+    with proxy.instance(Backend(Recording().script)) as backend:
+        for pieces in ([line + b"\r\n"], [line, b"\r\n"], [line + b"\r", b"\n"]):
+            client = proxy.harness.connect()
+            for piece in pieces:
+                client.send(piece)
+                proxy.harness.beat()
+            assert client.message().status == 400
+            assert client.rest() == b""
+            client.close()
+    assert backend.received == []
 
 
 def test_http_1_0_without_a_host_has_nowhere_to_go(proxy: Proxy) -> None:

@@ -80,6 +80,17 @@ def test_a_date_is_kept_as_it_is(harness: Harness) -> None:
         assert client.message().get("Date") == date
 
 
+def test_a_date_that_is_for_this_connection_only_is_replaced(harness: Harness) -> None:
+    """RFC 9110 §7.6.1 takes it away, and §6.6.1 wants one."""
+    date = b"Mon, 23 Nov 1998 12:00:00 GMT"
+    fields = b"Connection: Date\r\nDate: %b\r\n" % date
+    harness.service(harness.backend(answering(ok(fields=fields))))
+    client = harness.connect()
+    for _ in range(3):
+        client.send(get())
+        assert client.message().get("Date") not in (None, date)
+
+
 # Whole answers: what the instance sends and then the end of the connection,
 # unless its framing needs none; and what may be told.
 

@@ -90,7 +90,19 @@ ATTACKS: dict[str, Row] = {
     "0.CL, underscore": (
         asking(b"Content_Length: 3", start=b"GET /p HTTP/1.1"), 400,
         asking(start=b"GET /p HTTP/1.1"),
-        asking(b"Content_Length: 3", start=b"GET /p HTTP/1.1"),
+    ),
+    "TE.0, underscore": (
+        asking(b"Transfer_Encoding: chunked", start=b"GET /p HTTP/1.1"), 400,
+        asking(start=b"GET /p HTTP/1.1"),
+    ),
+    # CVE-2016-5385: in the environment of a CGI program it is HTTP_PROXY.
+    "httpoxy": (
+        asking(b"Proxy: http://b.test", start=b"GET /p HTTP/1.1"), 400,
+        asking(start=b"GET /p HTTP/1.1"),
+    ),
+    "httpoxy in the trailers": (
+        asking(CHUNKED, body=b"0\r\nProxy: http://b.test\r\n\r\n"), 400,
+        asking(CHUNKED, body=b"0\r\n\r\n"),
     ),
     "0.CL, behind LF": (asking(b"X: a\n" + length(SMUGGLED), body=SMUGGLED), 400, AS_BODY),
     "TERM.EXT": (

@@ -67,6 +67,11 @@ WISHES: dict[str, tuple[bytes, list[list[bytes]]]] = {
         b"Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: websocket\r\n",
         [[b"websocket"]],
     ),
+    # A length of zero is no content (RFC 9110 §8.6): some clients write it.
+    "a length of zero": (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n",
+        [[b"websocket"]],
+    ),
     "another protocol": (b"Connection: Upgrade\r\nUpgrade: foo/2\r\n", [[b"foo/2"]]),
     # §7.8: a list in order of preference; a gateway may offer less of it, or nothing.
     "two protocols": (

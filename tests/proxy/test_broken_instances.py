@@ -34,7 +34,7 @@ GARBAGE = {
     "bad length": b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
     "gzip coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     "coding in 1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "space before colon": b"HTTP/1.1 200 OK\r\nX : 1\r\nContent-Length: 0\r\n\r\n",
+    "space in a name": b"HTTP/1.1 200 OK\r\nX Y : 1\r\nContent-Length: 0\r\n\r\n",
     "nul in a value": b"HTTP/1.1 200 OK\r\nX: \x00\r\nContent-Length: 0\r\n\r\n",
     "unasked switch": b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nbytes",
     "switch to nothing": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",

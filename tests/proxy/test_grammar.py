@@ -83,6 +83,23 @@ def test_a_field_is_in_one_form(field: bytes) -> None:
         grammar.request(head(field=b"A: 1\r\n" + field))
 
 
+def test_a_request_line_is_judged_once_when_it_ends() -> None:
+    line = b"GET /\r\n"
+    assert grammar.hopeless(line)
+    assert grammar.hopeless(line, seen=6)  # its LF is new
+    assert not grammar.hopeless(line + b"X", seen=7)  # it was looked at before
+    assert not grammar.hopeless(b"GET / HTTP/1.1\r\n")
+    assert not grammar.hopeless(b"GET /\r")
+
+
+def test_blanks_before_a_colon_are_no_part_of_an_answers_name() -> None:
+    answer = b"HTTP/1.1 200 OK\r\n%b\r\n\r\n"
+    assert grammar.response(answer % b"X \t: 1\r\nY: a :b")[3] == [(b"X", b"1"), (b"Y", b"a :b")]
+    for bad in (b"X Y : 1", b" : 1", b"X: 1\r\n Y : 2", b"X : 1\x00"):
+        with pytest.raises(Malformed):
+            grammar.response(answer % bad)
+
+
 @given(st.binary(max_size=80), st.integers(0, 80))
 def test_a_beginning_is_hopeless_only_if_no_head_begins_so(data: bytes, cut: int) -> None:
     beginning = data[:cut]
