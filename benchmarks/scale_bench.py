@@ -223,7 +223,9 @@ class _House:
 
     def scrape(self) -> Iterator[float]:
         """The processor's seconds for each piece of the page."""
-        pieces = render(self.plane, self.scaler, self.deployments.standings(), {}, self.driver.name)
+        pieces = render(
+            self.plane, self.scaler, self.deployments.standings(), {}, self.driver.name, None
+        )
         more = True
         while more:
             with _Clock() as clock:

@@ -178,6 +178,10 @@ class DockerDriver:
     def freezer(self) -> str:
         return self._freezer.name
 
+    @property
+    def sandboxes_ready(self) -> int:
+        return self._places.sandboxes.ready if self._places is not None else 0
+
     def freeze(self, instance: InstanceId, failed: Callable[[InstanceId], None]) -> None:
         self._freezer.freeze(instance, failed)
 

@@ -91,6 +91,10 @@ class DockerSandboxes:
             self._taken.pop(instance, None)
             self._ended.discard(sandbox.id)
 
+    @property
+    def ready(self) -> int:
+        return len(self._ready)
+
     def holder_of(self, instance: InstanceId) -> Sandbox | None:
         return self._taken.get(instance)
 

@@ -34,6 +34,10 @@ class Driver(Protocol):
     def freezer(self) -> str:
         """What it freezes with, for an operator; known once it is open."""
 
+    @property
+    def sandboxes_ready(self) -> int | None:
+        """Networks made beforehand that nothing is in yet; None where there are no such."""
+
     async def open(self, exited: Callable[[Exit], None]) -> None:
         """Connect. ``exited`` is called on the loop, once for each instance that ends.
 

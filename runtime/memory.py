@@ -61,6 +61,7 @@ class MemoryDriver:
 
     name = "memory"
     freezer = "a flag"
+    sandboxes_ready = None
 
     def __init__(self, default: Script | Callable[[Revision], Script] = Script()) -> None:
         self.default = default

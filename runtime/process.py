@@ -65,6 +65,7 @@ class ProcessDriver:
 
     name = "process"
     freezer = "SIGSTOP"
+    sandboxes_ready = None
 
     def __init__(self, owner: str, directory: Path, state: Path) -> None:
         self._owner = owner

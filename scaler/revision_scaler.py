@@ -67,6 +67,7 @@ class RevisionStatus(NamedTuple):
     panicking: bool
     outage: Outage | None
     failure: str  # why the latest start failed, for the operator; "" when it did not
+    blocked_until: float  # no start makes sense before this moment
     # Since it was added
     cold_starts: int  # times that a request found no instance, and some were started for it
     starts: int
@@ -79,6 +80,16 @@ class RevisionStatus(NamedTuple):
     start_phases: tuple[
         tuple[StartPhase, int, float], ...
     ]  # how many there were, and their seconds
+
+    @property
+    def instances(self) -> int:
+        """In whatever state."""
+        return self.starting + self.ready + self.draining + self.frozen + self.stopping
+
+    @property
+    def restarts(self) -> int:
+        """Instances that failed, each of which another one replaces where it is needed."""
+        return self.crashes + self.starts_failed
 
 
 @dataclass(slots=True, eq=False)
@@ -444,6 +455,7 @@ class RevisionScaler:
             panicking=it.decision.panicking if it else False,
             outage=fleet.outage if fleet else None,
             failure=fleet.failure if fleet else "",
+            blocked_until=fleet.blocked_until if fleet else -inf,
             cold_starts=self.cold_starts,
             starts=fleet.starts if fleet else 0,
             starts_failed=fleet.starts_failed if fleet else 0,

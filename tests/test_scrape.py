@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 from tests.scaler.simulated_proxy import until
-from wakeful.admin.instances import Row
+from wakeful.admin.instances import Listing
 from wakeful.admin.scrape import render
 from wakeful.admin.server import AdminServer
 from wakeful.clock import run_simulated
@@ -86,7 +86,7 @@ def pages(services: int, look: Callable[[list[str]], None]) -> None:
         )
         scaler.demand("s0-00001", Load(waiting=1))
         await until(1)
-        look(list(render(plane, scaler, deployments.standings(), {"success": 2}, "memory")))
+        look(list(render(plane, scaler, deployments.standings(), {"success": 2}, "memory", 3)))
         await scaler.close(leave=False)
 
     run_simulated(main())
@@ -115,6 +115,7 @@ def test_a_service_that_was_never_asked_for_has_two_gauges_and_nothing_else() ->
             f'{name}_count{{{labels}"listening"}} 1',
         ]
         assert 'wakeful_config_reloads_total{result="success"} 2' in lines
+        assert "wakeful_sandboxes_ready 3" in lines
 
     pages(2, look)
 
@@ -140,8 +141,8 @@ def test_others_run_between_two_pieces_of_a_page() -> None:
                 seen.append(turns)
                 yield piece
 
-        async def nothing(service: str | None) -> list[Row]:
-            return []
+        async def nothing(service: str | None) -> Listing:
+            return Listing([], [])
 
         admin = AdminServer(lambda: True, pieces, lambda: iter(()), nothing)
         await admin.bind(HostPort("127.0.0.1", 0))

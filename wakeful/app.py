@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wakeful.admin.instances import Row, rows
+from wakeful.admin.instances import Listing, listing
 from wakeful.admin.scrape import render
 from wakeful.admin.server import AdminServer
 from wakeful.config.diff import diff, fixed_changes
@@ -227,19 +227,24 @@ class App:
     def running(self, service: str) -> int:
         """Instances of a service that exist now, in whatever state."""
         return sum(
-            status.starting + status.ready + status.draining + status.frozen + status.stopping
-            for status in self._scaler.statuses()
-            if status.service == service
+            status.instances for status in self._scaler.statuses() if status.service == service
         )
 
     def _ready(self) -> bool:
         return not self.plane.draining
 
     def _metrics(self) -> Iterator[str]:
-        return render(self.plane, self._scaler, self._standings(), self._reloads, self.runtime)
+        return render(
+            self.plane,
+            self._scaler,
+            self._standings(),
+            self._reloads,
+            self.runtime,
+            self._driver.sandboxes_ready,
+        )
 
-    def _instances(self, service: str | None) -> Awaitable[list[Row]]:
-        return rows(self.plane, self._scaler, self._driver, time.monotonic, service)
+    def _instances(self, service: str | None) -> Awaitable[Listing]:
+        return listing(self.plane, self._scaler, self._driver, time.monotonic, service)
 
     def _standings(self) -> Iterator[Standing]:
         return self._deployments.standings()

@@ -133,6 +133,7 @@ def validate(config: Path | None) -> None:
 def ps(service: str | None, config: Path | None, admin: str | None, as_json: bool) -> None:
     """List the instances that there are, of one service or of all."""
     import json
+    from datetime import datetime
     from urllib.parse import urlencode
 
     from wakeful.ask import Unanswered, ask
@@ -144,7 +145,7 @@ def ps(service: str | None, config: Path | None, admin: str | None, as_json: boo
     except Unanswered as error:
         click.echo(f"wakeful: {error}", err=True)
         sys.exit(1)
-    click.echo(json.dumps(answer, indent=1) if as_json else table(answer["instances"]))
+    click.echo(json.dumps(answer, indent=1) if as_json else table(answer, datetime.now()))
 
 
 @main.command()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -36,6 +38,7 @@ def test_instances_are_listed_with_what_is_in_them_and_what_they_use(
     assert 0 < one["start"] <= one["age"]
     assert 2**20 < one["memory"] < 2**28
     assert 0 <= one["cpu"] < 60
+    assert one["restarts"] == 0
 
     listed = wakeful_command("ps", "hello", "-c", str(wakeful.file))
     heading, line = listed.stdout.splitlines()
@@ -46,6 +49,42 @@ def test_instances_are_listed_with_what_is_in_them_and_what_they_use(
     assert wakeful.get("other").status == 200
     both = json.loads(wakeful_command("ps", "--json", "-c", str(wakeful.file)).stdout)
     assert [each["service"] for each in both["instances"]] == ["hello", "other"]
+
+
+def test_a_crash_loop_is_seen_with_its_reason_and_when_it_is_tried_again(
+    processes: Platform, launch: Launch
+) -> None:
+    wakeful = launch({"broken": processes.service("exit"), "hello": processes.service()})
+    assert wakeful.get("broken").reason == "start_failed"
+    assert wakeful.get("hello").status == 200
+
+    listing = json.loads(wakeful.ask("/v1/instances")[1])
+    (one,) = listing["failing"]
+    assert (one["service"], one["revision"]) == ("broken", "broken-00001")
+    assert one["reason"] == "instance exited at start: exit code 3"
+    assert one["restarts"] >= 1
+    assert 0 <= one["retry_in"] <= 60
+    assert json.loads(wakeful.ask("/v1/instances?service=hello")[1])["failing"] == []
+
+    text = wakeful_command("ps", "broken", "-c", str(wakeful.file)).stdout
+    assert "instance exited at start: exit code 3" in text.splitlines()[-1]
+
+
+def test_an_instance_that_crashed_and_was_replaced_is_counted(
+    processes: Platform, launch: Launch
+) -> None:
+    wakeful = launch({"hello": processes.service(min_instances=1)})
+    first = wakeful.get("hello").json()
+    os.kill(first["pid"], signal.SIGKILL)
+    until(lambda: wakeful.metric("wakeful_instance_crashes_total", "hello") == 1, "its end")
+    until(lambda: wakeful.get("hello").status == 200, "another instance")
+
+    listed = json.loads(wakeful.ask("/v1/instances?service=hello")[1])["instances"]
+    assert {one["restarts"] for one in listed} == {1}
+    heading, *lines = wakeful_command("ps", "-c", str(wakeful.file)).stdout.splitlines()
+    assert heading.split()[-2:] == ["RESTARTS", "STATUS"]
+    assert [line.split()[-1] for line in lines] == ["1"] * len(lines)
+    assert lines
 
 
 def test_a_service_that_there_is_not_is_an_error(processes: Platform, launch: Launch) -> None:

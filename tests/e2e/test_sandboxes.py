@@ -36,6 +36,7 @@ def test_a_cold_start_in_a_sandbox_says_so_and_the_stock_is_filled_again(
     service = containers.service(network="sandbox", min_instances=0)
     wakeful = launch({"hello": service}, *DEBUG, runtime="docker")
     until(lambda: stocked(wakeful, 1), "a sandbox")
+    assert wakeful.metric("wakeful_sandboxes_ready") == 1
     (first,) = sandboxes(engine, wakeful.owner)
 
     answer = wakeful.get("hello")

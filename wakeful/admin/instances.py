@@ -29,15 +29,58 @@ class Row:
     start: float | None  # until it was ready
     cpu: float | None  # processor time
     memory: int | None
+    restarts: int  # instances of its revision that failed, each of which another one replaces
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A revision whose latest starts failed, and which waits before the next one."""
+
+    service: str
+    revision: str
+    restarts: int
+    reason: str
+    retry_in: float  # seconds until the next start; 0: at the next request
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    instances: list[Row]
+    failing: list[Failing]
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
 
 
-async def rows(
+async def listing(
+    plane: DataPlane, scaler: Autoscaler, driver: Driver, now: Now, service: str | None
+) -> Listing:
+    """Of one service, or of all; by service, and the oldest instances of each first."""
+    found = await _rows(plane, scaler, driver, now, service)
+    return Listing(found, _failing(scaler, now(), service))
+
+
+def _failing(scaler: Autoscaler, now: float, service: str | None) -> list[Failing]:
+    return sorted(
+        (
+            Failing(
+                it.service,
+                it.revision,
+                it.restarts,
+                it.failure,
+                round(max(0.0, it.blocked_until - now), 3),
+            )
+            for it in scaler.statuses()
+            if service in (None, it.service)
+            if it.failure and not it.retired and (it.blocked_until > now or not it.instances)
+        ),
+        key=lambda it: (it.service, it.revision),
+    )
+
+
+async def _rows(
     plane: DataPlane, scaler: Autoscaler, driver: Driver, now: Now, service: str | None
 ) -> list[Row]:
-    """Of one service, or of all; by service, and the oldest of each first."""
     seen = [
         (revision, view)
         for revision, view in scaler.instances()
@@ -51,6 +94,7 @@ async def rows(
         throttler = plane.throttlers.get(revision.name)
         inside = throttler.inside(view.instance) if throttler is not None else 0
         usage = used.get(view.instance, _UNKNOWN)
+        status = scaler.status(revision.name)
         found.append(
             Row(
                 instance=view.instance,
@@ -63,6 +107,7 @@ async def rows(
                 start=None if view.took is None else round(view.took, 3),
                 cpu=usage.cpu,
                 memory=usage.memory,
+                restarts=status.restarts if status is not None else 0,
             )
         )
     return sorted(found, key=lambda row: row.service)

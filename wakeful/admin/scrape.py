@@ -32,6 +32,7 @@ def render(
     standings: Iterator[Standing],
     reloads: dict[str, int],
     runtime: str,
+    sandboxes: int | None,
 ) -> Iterator[str]:
     """The whole page, in Prometheus' text format 0.0.4, in pieces.
 
@@ -74,6 +75,9 @@ def render(
     page.family("wakeful_instance_starts_waiting", "gauge",
                 "Instances that wait because simultaneous-starts others are being started.",
                 [("", scaler.waiting_starts)])  # fmt: skip
+    if sandboxes is not None:
+        page.family("wakeful_sandboxes_ready", "gauge", "Network sandboxes that nothing is in yet.",
+                    [("", sandboxes)])  # fmt: skip
     page.family("wakeful_open_connections", "gauge", "Client connections open now.",
                 [("", len(plane.connections))])  # fmt: skip
     version = ".".join(map(str, sys.version_info[:3]))

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from wakeful.admin.instances import Row
+from wakeful.admin.instances import Listing
 from wakeful.config.model import HostPort
 from wakeful.deploy import Standing
 
@@ -39,7 +39,7 @@ class AdminServer:
         ready: Callable[[], bool],
         metrics: Callable[[], Iterator[str]],
         standings: Callable[[], Iterator[Standing]],
-        instances: Callable[[str | None], Awaitable[list[Row]]],
+        instances: Callable[[str | None], Awaitable[Listing]],
     ) -> None:
         self._ready = ready
         self._metrics = metrics
@@ -126,8 +126,7 @@ class AdminServer:
         name = request.query_params.get("service")
         if name is not None and not any(one.service == name for one in self._standings()):
             return PlainTextResponse(f"no service {name}\n", status_code=404)
-        found = await self._instances(name)
-        return JSONResponse({"instances": [row.as_json() for row in found]})
+        return JSONResponse((await self._instances(name)).as_json())
 
 
 def _status(one: Standing) -> dict[str, Any]:
