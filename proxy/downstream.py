@@ -40,7 +40,6 @@ class Downstream(asyncio.Protocol):
         "_left",
         "_next",
         "_partial",
-        "_peer",
         "_plane",
         "_raw",
         "_reading",
@@ -51,6 +50,7 @@ class Downstream(asyncio.Protocol):
         "_unsent",
         "client",
         "deadline",
+        "peer",
         "write_paused",
     )
 
@@ -59,8 +59,8 @@ class Downstream(asyncio.Protocol):
         self._plane = plane
         self._known = plane.known_requests
         self._transport: asyncio.Transport | None = None
-        self._peer = b""
-        self.client = ""  # the peer's address, for the access log
+        self.client = ""  # the peer's address
+        self.peer = b""  # the same, for a line or a field
         self._trusted = False  # the peer is a proxy whose word on who asked is taken
         self._forwarded_for: RequestHead | None = None
         self._forwarded_said: tuple[bytes, str, forwarding.Claims] = (b"", "", ())
@@ -93,7 +93,7 @@ class Downstream(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if peer else "unknown"
-        self._peer = self.client.encode("ascii", "replace")
+        self.peer = self.client.encode("ascii", "replace")
         self._trusted = bool(self._plane.trusted) and forwarding.within(
             self._plane.trusted, self.client
         )
@@ -187,7 +187,7 @@ class Downstream(asyncio.Protocol):
             said = (head.host, head.version, head.claims or () if self._trusted else ())
             if said != self._forwarded_said:
                 self._forwarded_said = said
-                self._forwarded = forwarding.fields(self._peer, *said)
+                self._forwarded = forwarding.fields(self.peer, *said)
         return self._forwarded
 
     def asked_by(self, head: RequestHead) -> str:

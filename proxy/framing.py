@@ -102,7 +102,7 @@ class RequestHead:
         self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
         self.has_traceparent = False
-        self.note = ""  # what the access log says of it, once it was said
+        self.note = b""  # what the access log says of it, once it was said
         # By whom it was held against wake filters, and which of them it fits
         self.judged: tuple[WakeFilters, tuple[Rule, ...]] | None = None
         self.block = b""  # all of it that comes from the client, once the head is known

@@ -52,7 +52,7 @@ class Slot:
         self.doubted = 0.0  # what was kept since before may be dead, and nobody can tell
         self.frozen = False  # it may be, and has to be roused before it can answer
         self.retired = False  # out of balancing; finishes what it has
-        self.note = ""  # what the access log says of it, once it was said
+        self.note = b""  # what the access log says of it, once it was said
         self.tried = False  # has answered one that waited for it to start
 
 

@@ -131,3 +131,23 @@ def test_a_reopened_log_goes_on_in_a_new_file(launch: Launch, tmp_path: Path) ->
     done(harness)
     assert "first.test" in (tmp_path / "old").read_text()
     assert "second.test" in path.read_text()
+
+
+def test_lines_stand_in_order_over_several_batches_with_a_refusal_between(
+    launch: Launch, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    harness.service(harness.backend(answering(*[ok()] * 300)))
+    client = harness.connect()
+    for number in range(300):
+        if number == 200:
+            broken = harness.connect()
+            broken.send(b"BAD\r\n\r\n")
+            assert broken.message().status == 400
+        client.send(get(b"/%d" % number))
+        assert client.message().status == 200
+    done(harness)
+    said = [json.loads(line).get("uri") for line in path.read_text().splitlines()]
+    expected = [f"/{number}" for number in range(300)]
+    assert said == [*expected[:200], None, *expected[200:]]
