@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate
@@ -29,7 +29,7 @@ from wakeful.runtime.docker_freezer import DockerFreezer
 from wakeful.runtime.docker_images import DockerImages, Pin
 from wakeful.runtime.docker_places import DockerPlaces
 from wakeful.runtime.docker_pull import DockerPulls
-from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
+from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound, Turn
 from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
 from wakeful.runtime.place import Place
 from wakeful.runtime.reach import Way, way
@@ -124,13 +124,15 @@ class DockerDriver:
             self._spawn(self._remove_dead(dead))
         self._spawn(self._reconcile_slowly())
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def start(
+        self, revision: Revision, instance: InstanceId, turn: Turn = nullcontext
+    ) -> Launched:
         if revision.template.image is None:
             raise DriverError(f"{revision.service} has no image to make a container from")
         self._alive.add(instance)
         self._starting.add(instance)
         try:
-            launched = await self._launch(revision, instance)
+            launched = await self._launch(revision, instance, turn)
             if not self._open_places().sandboxes.holds(instance):
                 raise DriverError("its network sandbox ended")
             return launched
@@ -245,7 +247,7 @@ class DockerDriver:
 
     # Starting
 
-    async def _launch(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def _launch(self, revision: Revision, instance: InstanceId, turn: Turn) -> Launched:
         if self._images is None:
             raise EngineUnavailable("the Docker driver is not open")
         began = time.monotonic()
@@ -254,11 +256,13 @@ class DockerDriver:
             pin = await self._images.pin(revision)
         else:
             try:
-                return await self._launch_from(pin, revision, instance)
+                async with turn():
+                    return await self._launch_from(pin, revision, instance)
             except ImageNotFound:
                 pin = await self._images.again(revision, pin)
         pull = (StartPhase.PULL, time.monotonic() - began)
-        launched = await self._launch_from(pin, revision, instance)
+        async with turn():
+            launched = await self._launch_from(pin, revision, instance)
         return replace(launched, phases=(pull, *launched.phases))
 
     async def _launch_from(self, pin: Pin, revision: Revision, instance: InstanceId) -> Launched:

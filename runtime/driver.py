@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Protocol, TypeAlias
 
 from wakeful.config.model import Revision
 from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
@@ -19,6 +20,11 @@ class ImageNotFound(DriverError):
 
 class EngineUnavailable(DriverError):
     """Nothing answers where the engine should be."""
+
+
+# Waits until an instance may be started, and lasts until it is; entered more than once by a
+# start that has to begin anew.
+Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Driver(Protocol):
@@ -45,9 +51,12 @@ class Driver(Protocol):
         before ``start`` has returned. Raises EngineUnavailable.
         """
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def start(
+        self, revision: Revision, instance: InstanceId, turn: Turn = nullcontext
+    ) -> Launched:
         """Start one instance and say where it will listen (it may not listen yet).
 
+        What takes long and does not load this host, such as a pull, is done without a turn.
         When it raises or is cancelled, nothing is left behind that ``stop``
         would not remove.
         """

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from wakeful.config.model import Readiness, Revision
-from wakeful.events import StartPhase
-from wakeful.runtime.driver import DriverError, EngineUnavailable
+from wakeful.events import Phases, StartPhase
+from wakeful.runtime.driver import DriverError, EngineUnavailable, Turn
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched, Usage
 
 
@@ -22,7 +23,8 @@ from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched,
 class Script:
     """What happens to one start. Durations are seconds."""
 
-    start: float = 0.25  # until start() returns, or fails
+    pull: float = 0.0  # before its turn
+    start: float = 0.25  # from its turn until start() returns, or fails
     failure: DriverError | None = None  # what start() raises
     listen: float | None = 0.1  # from then until it passes its probe; None: never
     lifetime: float | None = None  # from then until it ends by itself; 0: at once
@@ -67,7 +69,7 @@ class MemoryDriver:
         self.default = default
         self.upcoming: deque[Script] = deque()
         self.available = True  # False: nothing answers where the engine should be
-        self.starts: list[Started] = []  # calls, in order, with the loop's time
+        self.starts: list[Started] = []  # that had their turns, in order, with the loop's time
         self.stops: list[Stopped] = []
         self._instances: dict[InstanceId, _Running] = {}  # until stopped
         self._by_address: dict[Address, _Running] = {}
@@ -79,10 +81,21 @@ class MemoryDriver:
         self._require_engine()
         self._exited = exited
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def start(
+        self, revision: Revision, instance: InstanceId, turn: Turn = nullcontext
+    ) -> Launched:
+        script = self._next_script(revision)
+        pulled: Phases = ()
+        if script.pull:
+            await asyncio.sleep(script.pull)
+            pulled = ((StartPhase.PULL, script.pull),)
+        async with turn():
+            address = await self._start(revision, instance, script)
+        return Launched(address, (*pulled, (StartPhase.START, script.start)))
+
+    async def _start(self, revision: Revision, instance: InstanceId, script: Script) -> Address:
         loop = asyncio.get_running_loop()
         self.starts.append(Started(loop.time(), instance, revision.name))
-        script = self._next_script(revision)
         await asyncio.sleep(script.start)
         self._require_engine()
         if script.failure is not None:
@@ -99,7 +112,7 @@ class MemoryDriver:
         self._by_address[address] = running
         if script.lifetime is not None:
             running.end = loop.call_later(script.lifetime, self._end, running, script.ending)
-        return Launched(address, ((StartPhase.START, script.start),))
+        return address
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
         self.stops.append(Stopped(asyncio.get_running_loop().time(), instance))

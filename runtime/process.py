@@ -14,14 +14,14 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from wakeful.config.model import Revision
 from wakeful.events import StartPhase
-from wakeful.runtime.driver import DriverError
+from wakeful.runtime.driver import DriverError, Turn
 from wakeful.runtime.environment import command, environment
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched, Usage
 from wakeful.runtime.ports import Ports
@@ -88,25 +88,13 @@ class ProcessDriver:
             self._pool.shutdown()
             raise DriverError(f"cannot keep records of processes: {error}") from None
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def start(
+        self, revision: Revision, instance: InstanceId, turn: Turn = nullcontext
+    ) -> Launched:
         if not revision.template.command:
             raise DriverError(f"{revision.service} has no command, and no engine runs its image")
-        began = time.monotonic()
-        port = self._ports.promise()
-        record = Record(self._owner, instance, revision.service, revision.name, port)
-        self._starting.add(instance)
-        spawning = asyncio.ensure_future(self._in_thread(self._spawn, revision, record))
-        try:
-            record = await asyncio.shield(spawning)
-        except asyncio.CancelledError:
-            self._discards[instance] = asyncio.create_task(self._discard(spawning, record))
-            raise
-        except DriverError:
-            self._starting.discard(instance)
-            self._ports.release(port)
-            raise
-        self._watch(record)
-        return Launched(Address(HOST, port), ((StartPhase.START, time.monotonic() - began),))
+        async with turn():
+            return await self._start(revision, instance)
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
         discard = self._discards.get(instance)
@@ -167,6 +155,24 @@ class ProcessDriver:
             self._pool.shutdown()
 
     # Starting
+
+    async def _start(self, revision: Revision, instance: InstanceId) -> Launched:
+        began = time.monotonic()
+        port = self._ports.promise()
+        record = Record(self._owner, instance, revision.service, revision.name, port)
+        self._starting.add(instance)
+        spawning = asyncio.ensure_future(self._in_thread(self._spawn, revision, record))
+        try:
+            record = await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            self._discards[instance] = asyncio.create_task(self._discard(spawning, record))
+            raise
+        except DriverError:
+            self._starting.discard(instance)
+            self._ports.release(port)
+            raise
+        self._watch(record)
+        return Launched(Address(HOST, port), ((StartPhase.START, time.monotonic() - began),))
 
     def _spawn(self, revision: Revision, record: Record) -> Record:
         """In a thread: the process and its record, or neither."""

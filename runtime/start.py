@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from wakeful.clock import Now
 from wakeful.config.model import Revision
@@ -41,18 +43,25 @@ class Starter:
         timeout = max(revision.template.queue.timeout, SHORTEST_START_TIMEOUT)
         probe: Probing | None = None
         phases: Phases = ()
+        queued = 0.0
+
+        @asynccontextmanager
+        async def turn() -> AsyncIterator[None]:
+            """One that waits for its turn has not begun, so it cannot be late."""
+            nonlocal queued
+            asked = self._now()
+            deadline.reschedule(None)
+            async with self._turns.turn(revision.service, cold=cold):
+                deadline.reschedule(asyncio.get_running_loop().time() + timeout)
+                queued += self._now() - asked
+                yield
+
         try:
-            async with asyncio.timeout(None) as deadline:
+            async with asyncio.timeout(timeout) as deadline:
                 if it.address is None:
-                    async with self._turns.turn(revision.service, cold=cold):
-                        # One that waits for its turn has not begun, so it cannot be late.
-                        deadline.reschedule(asyncio.get_running_loop().time() + timeout)
-                        queued = self._now() - it.began
-                        launched = await self._driver.start(revision, it.id)
+                    launched = await self._driver.start(revision, it.id, turn)
                     it.address = launched.address
-                    phases = ((StartPhase.QUEUED, queued), *launched.phases)
-                else:
-                    deadline.reschedule(asyncio.get_running_loop().time() + timeout)
+                    phases = _in_order((StartPhase.QUEUED, queued), *launched.phases)
                 started = self._now()
                 probe = self._prober(it.address, revision.template.readiness)
                 await probe.passed()
@@ -62,6 +71,11 @@ class Starter:
         except TimeoutError:
             late = _too_late(revision, timeout, probe)
             raise StartFailed(late, late) from None
+
+
+def _in_order(*phases: tuple[StartPhase, float]) -> Phases:
+    order = list(StartPhase)
+    return tuple(sorted(phases, key=lambda phase: order.index(phase[0])))
 
 
 def _too_late(revision: Revision, timeout: float, probe: Probing | None) -> str:

@@ -15,8 +15,8 @@ from typing import TypeAlias
 class StartPhase(StrEnum):
     """What a cold start consists of, in the order in which it happens."""
 
-    QUEUED = auto()  # waits for its turn to be started
     PULL = auto()  # waits for its image
+    QUEUED = auto()  # waits for its turn to be started
     SANDBOX = auto()  # is given a network
     CREATE = auto()
     START = auto()

@@ -21,6 +21,7 @@ from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Exit, Found
 from wakeful.runtime.probe import ready
+from wakeful.runtime.turns import Turns
 
 pytestmark = pytest.mark.docker
 
@@ -186,6 +187,35 @@ def test_an_absent_image_is_pulled_once_for_all_who_wait_for_it(
         finally:
             engine.remove_image(serving.name, force=True)
     assert containers(engine, owner) == []
+
+
+def test_a_slow_pull_has_no_turn_while_it_is_under_way(
+    engine: APIClient, app_image: str, owner: str
+) -> None:
+    async def story(image: str, released: threading.Event, asked: Callable[[], bool]) -> None:
+        turns = Turns(1)
+        async with opened(owner) as (driver, _):
+            pulling = asyncio.create_task(
+                driver.start(revision(image), new_id(), lambda: turns.turn("slow", cold=True))
+            )
+            await until(asked)
+            other = new_id()
+            await driver.start(
+                revision(app_image, "polite"), other, lambda: turns.turn("other", cold=True)
+            )
+            assert not pulling.done()
+            released.set()
+            await asyncio.wait([pulling])
+            pulling.exception()  # a note cannot be run
+            await driver.stop(other, 0)
+
+    with registry() as serving:
+        serving.released.clear()
+        manifest = "/v2/{}/manifests/{}".format(*serving.name.partition("/")[2].split(":"))
+        try:
+            asyncio.run(story(serving.name, serving.released, lambda: serving.asked[manifest] > 0))
+        finally:
+            engine.remove_image(serving.name, force=True)
 
 
 @pytest.mark.parametrize("command", ["/no/such/program", "/app/app.py"])

@@ -163,6 +163,32 @@ async def test_waiting_for_a_turn_does_not_count_against_the_start() -> None:
 
 
 @simulated
+async def test_a_pull_keeps_nobody_elses_instance_from_starting() -> None:
+    turns = Turns(1)
+    async with stage(Script(pull=40), turns=turns) as slow, stage(turns=turns) as other:
+        slow.fleet.start(3)
+        await until(1)
+        other.fleet.start(1)
+        await until(2)
+        assert (other.fleet.ready, slow.fleet.ready) == (("i1",), ())
+
+        await until(42)
+        assert slow.fleet.ready == ("i1", "i2", "i3")
+        assert [round(s.at, 6) for s in slow.driver.starts] == [40, 40.25, 40.5]
+
+
+@simulated
+async def test_a_pull_that_takes_too_long_is_a_failed_start() -> None:
+    async with stage(Script(pull=70)) as it:
+        it.fleet.start(1)
+        await until(60.5)
+
+        assert it.fleet.outage == Outage(
+            "start_failed", "the instance was not started within 60s", until=61
+        )
+
+
+@simulated
 async def test_a_found_instance_is_adopted_when_its_probe_passes() -> None:
     async with stage() as it:
         address = (await it.driver.start(it.fleet.revision, InstanceId("old"))).address
@@ -226,6 +252,18 @@ async def test_an_instance_is_published_with_what_its_start_consisted_of(
         assert round(endpoint.start.ready_at, 6) == 0.6
         ready = "hello-00001: instance i1 is ready after 0.550 s"
         assert f"{ready} (queued 0.200, start 0.250, listening 0.100)" in caplog.text
+
+
+@simulated
+async def test_a_pull_comes_before_the_turn_and_is_not_counted_as_waiting_for_it() -> None:
+    async with stage(Script(pull=3)) as it:
+        seen: list[Backends] = []
+        it.on_publish = seen.append
+        it.fleet.start(1)
+        await until(5)
+
+        order = [("pull", 3), ("queued", 0), ("start", 0.25), ("listening", 0.1)]
+        assert phases_of(seen[0]) == order
 
 
 @simulated
@@ -553,7 +591,7 @@ async def test_a_bug_in_a_driver_fails_the_start_and_nothing_else(
 ) -> None:
     async with stage() as it:
 
-        async def breaks(revision: Revision, instance: InstanceId) -> Launched:
+        async def breaks(*_: object, **__: object) -> Launched:
             raise ZeroDivisionError
 
         it.driver.start = breaks  # type: ignore[method-assign]

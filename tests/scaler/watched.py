@@ -8,12 +8,14 @@ it was told of.
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
 
 from tests.scaler.simulated_proxy import Outcome, World
 from wakeful.config.model import Metric, Revision
 from wakeful.events import Backends
+from wakeful.runtime.driver import Turn
 from wakeful.runtime.instance import InstanceId, Launched
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.turns import Turns
@@ -30,9 +32,11 @@ class _WatchedDriver(MemoryDriver):
         super().__init__(default)
         self._world = world
 
-    async def start(self, revision: Revision, instance: InstanceId) -> Launched:
+    async def start(
+        self, revision: Revision, instance: InstanceId, turn: Turn = nullcontext
+    ) -> Launched:
         self._world.starting(revision)
-        return await super().start(revision, instance)
+        return await super().start(revision, instance, turn)
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
         self._world.stopping(instance)
