@@ -91,9 +91,9 @@ class Window(ABC):
             return
         # As in Knative, the old ring counts as full from now on, whatever was in it.
         self._first = self._last - (size - 1)
+        self._clear()
         if old is None:
             return
-        self._clear()
         kept = array("d", bytes(8 * self._size))
         for bucket in range(self._last, self._last - min(size, self._size), -1):
             kept[bucket % self._size] = old[bucket % size]
@@ -133,16 +133,18 @@ class Window(ABC):
         """Empty the buckets that the window moves onto."""
         if self._buckets is None:
             return
-        if last - self._newest >= self._size:
-            self._clear()
-            return
         for bucket in range(first, last + 1):
             self._total -= self._buckets[bucket % self._size]
             self._buckets[bucket % self._size] = 0.0
+        if last - self._newest >= self._size:
+            # As in Knative the total is what adding and subtracting made of it: some last
+            # bits may be left, which decide what an average halfway is rounded to. But
+            # they are no load by themselves.
+            self._buckets = None
+            if abs(self._total) >= 0.5 * 10.0**-PRECISION:
+                self._total = 0.0
 
     def _clear(self) -> None:
-        # The total is set, not computed: what years of adding and subtracting
-        # left in its last bits must not keep a service awake.
         self._buckets = None
         self._total = 0.0
 
@@ -160,13 +162,14 @@ class LinearWindow(Window):
     def average(self, second: int) -> float:
         bucket = second // self._granularity
         silent = bucket - self._last
-        if self._first is None or silent >= self._size or self._buckets is None:
+        if self._first is None or silent >= self._size or not self._total:
             return 0.0
         total, seen = self._total, self._last - self._first + 1
         if silent <= 0:
             return round_digits(total / min(seen, self._size), PRECISION)
-        for stale in range(self._last + 1, bucket + 1):
-            total -= self._buckets[stale % self._size]
+        if self._buckets is not None:
+            for stale in range(self._last + 1, bucket + 1):
+                total -= self._buckets[stale % self._size]
         return round_digits(total / min(seen, self._size - silent), PRECISION)
 
 

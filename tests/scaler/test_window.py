@@ -3,7 +3,7 @@ from __future__ import annotations
 from math import ceil, isclose
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wakeful.config.model import Aggregation
@@ -82,6 +82,47 @@ def test_a_linear_window_says_what_a_list_of_all_records_would(
     asked = replay(ours, naive, script)
     for second in {*asked[-1:], *(at + later for at in asked[-1:])}:
         assert isclose(ours.average(second), naive.linear(second), abs_tol=1e-9)
+
+
+class Running:
+    """The sum as Knative has it, a total that is added to and subtracted from, oldest first."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.buckets: dict[int, float] = {}
+        self.total = 0.0
+        self.first = self.last = 0
+
+    def record(self, second: int, value: float) -> None:
+        if not self.last or second - self.last >= self.size:
+            self.buckets, self.total, self.first = {}, 0.0, second
+        for old in sorted(one for one in self.buckets if one <= second - self.size):
+            self.total -= self.buckets.pop(old)
+        self.last = second
+        self.buckets[second] = self.buckets.get(second, 0.0) + value
+        self.total += value
+
+    def average(self) -> float:
+        return round_digits(self.total / min(self.last - self.first + 1, self.size), 6)
+
+
+# Halves of the last decimal, so that the last bit of a sum decides.
+halves = st.sampled_from([0.0, 0.0, 0.5e-6, 1.5e-6, 2.5e-6, 0.1, 0.2, 0.3, 1e3 + 0.1])
+
+
+# 0.7 + 0.1 - 0.7 - 0.1 leaves -2.8e-17, and half of the last decimal is less than half.
+@example([(1, 0.7), (1, 0.1), (1, 0.0), (1, 0.0), (1, 1e-6)], 2)
+@given(st.lists(st.tuples(st.integers(0, 3), halves), max_size=40), st.integers(1, 6))
+def test_an_average_halfway_is_rounded_as_knatives_running_total_says(
+    script: list[tuple[int, float]], seconds: int
+) -> None:
+    ours, running = LinearWindow(seconds), Running(seconds)
+    now = 1_000
+    for step, value in script:
+        now += step
+        ours.record(now, value)
+        running.record(now, value)
+        assert ours.average(now) == running.average()
 
 
 @given(scripts, st.integers(1, 30), st.integers(1, 4), st.integers(0, 40))
