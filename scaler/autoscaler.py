@@ -24,7 +24,8 @@ from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
 from wakeful.scaler.bounds import Bounds, initial_scale
 from wakeful.scaler.remembered import Remembered
-from wakeful.scaler.revision_scaler import RevisionScaler, RevisionStatus
+from wakeful.scaler.revision_scaler import RevisionScaler
+from wakeful.scaler.revision_status import RevisionStatus
 from wakeful.scaler.timetable import Timetable
 
 logger = logging.getLogger(__name__)

@@ -1,111 +1,29 @@
 """One revision: from its traffic to the instances it has.
 
-Joins the pure rules of its neighbours to a fleet. Remembers what they need
-only while the revision is awake; one that sleeps is little more than its name.
+Has a fleet do what ``attention`` and the event rule ask for. Remembers what they
+need only while the revision is awake; one that sleeps is little more than its name.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import floor, inf
-from typing import NamedTuple
+from math import inf
 
-from wakeful.config.model import Metric, Revision, Scale
-from wakeful.events import Load, Outage, Sample, StartPhase
+from wakeful.config.model import Metric, Revision
+from wakeful.events import Load, Sample, StartPhase
 from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, Found, State
 from wakeful.scaler import reflex
-from wakeful.scaler.bounds import Activity, Bounds, Phase, adopted_phase, bound, new_phase
-from wakeful.scaler.decider import (
-    DELAY_SLOT,
-    UNKNOWN,
-    Averages,
-    DeciderState,
-    Decision,
-    Policy,
-    decide,
-    delayed,
-    initial_state,
-    remembered_state,
-    undecided,
-)
+from wakeful.scaler.attention import Attention
+from wakeful.scaler.decider import Policy
 from wakeful.scaler.plan import Plan, plan
 from wakeful.scaler.remembered import Remembered
-from wakeful.scaler.target import panic_window_seconds
-from wakeful.scaler.window import Window, window
+from wakeful.scaler.revision_status import RevisionStatus
 
 logger = logging.getLogger(__name__)
 
-_NOTHING_SEEN = Averages(0.0, 0.0)
-_NOTHING_ASKED = reflex.Reflex()
 _NO_LOAD = Load()
-
-
-class RevisionStatus(NamedTuple):
-    """One revision, as the autoscaler sees it now."""
-
-    service: str
-    revision: str
-    retired: bool
-    awake: bool
-    woken: bool  # at any time since it was added
-    scheduled: int | None  # instances that its schedule asks for now; None: it has none
-    metric: Metric
-    desired: int  # what it should have, all rules applied
-    starting: int
-    ready: int
-    resting: int  # of the ready ones: frozen until the next request
-    draining: int
-    frozen: int  # spares, which nobody needs now
-    stopping: int
-    stable: float  # the averages of the latest decision, in units of the metric
-    panic: float
-    target: float  # per instance, in the same units; 0 while asleep
-    excess_burst: int
-    panicking: bool
-    outage: Outage | None
-    failure: str  # why the latest start failed, for the operator; "" when it did not
-    blocked_until: float  # no start makes sense before this moment
-    # Since it was added
-    cold_starts: int  # times that a request found no instance, and some were started for it
-    starts: int
-    starts_failed: int
-    crashes: int
-    freezes: int
-    thaws: int
-    became_ready: int
-    start_seconds: float  # from asked-for to ready, of those that became ready
-    start_phases: tuple[
-        tuple[StartPhase, int, float], ...
-    ]  # how many there were, and their seconds
-
-    @property
-    def instances(self) -> int:
-        """In whatever state."""
-        return self.starting + self.ready + self.draining + self.frozen + self.stopping
-
-    @property
-    def restarts(self) -> int:
-        """Instances that failed, each of which another one replaces where it is needed."""
-        return self.crashes + self.starts_failed
-
-
-@dataclass(slots=True, eq=False)
-class _Attention:
-    """What is remembered of a revision while it is awake."""
-
-    fleet: Fleet
-    policy: Policy
-    bounds: Bounds
-    stable: Window
-    panic: Window
-    state: DeciderState
-    phase: Phase
-    decision: Decision
-    seen: Averages = _NOTHING_SEEN
-    asked: reflex.Reflex = _NOTHING_ASKED
 
 
 class RevisionScaler:
@@ -140,7 +58,7 @@ class RevisionScaler:
         self._initial_reached = False
         self._new_fleet = new_fleet
         self._fleet: Fleet | None = None  # from the first time it woke
-        self._attention: _Attention | None = None
+        self._attention: Attention | None = None
 
     @property
     def awake(self) -> bool:
@@ -170,24 +88,11 @@ class RevisionScaler:
         self._set_rules()
 
     def retune(self, revision: Revision) -> None:
-        """Other settings of the same definition, from the next decision on.
-
-        What the windows remember stays, as far as it is of use.
-        """
-        before, self.revision = self.revision.template.scale, revision
+        """Other settings of the same definition, from the next decision on."""
+        self.revision = revision
         if self._fleet is not None:
             self._fleet.revision = revision
         self._set_rules()
-        scale, it = revision.template.scale, self._attention
-        if it is None or scale == before:
-            return
-        if (scale.metric, scale.aggregation) != (before.metric, before.aggregation):
-            it.stable, it.panic = _windows(scale)
-        else:
-            it.stable.resize(int(scale.window))
-            it.panic.resize(panic_window_seconds(scale.window, scale.panic_window))
-        if scale.down_delay != before.down_delay:
-            it.state = delayed(it.state, scale.down_delay)
 
     def arrived(self, now: float) -> None:
         """It is not awaited any more: requests come.
@@ -195,87 +100,60 @@ class RevisionScaler:
         What was started for them is kept for as long as what they ask for themselves.
         """
         if self._attention is not None:
-            window = self.revision.template.scale.window
-            asked = self._attention.asked
-            self._attention.asked = reflex.recall(asked, self.awaited, now, window)
+            self._attention.ask(self.awaited, now)
         self.awaited = 0
 
     def _set_rules(self) -> None:
         if self._attention is not None:
-            template, reachable = self.revision.template, not self.retired
-            self._attention.policy = Policy.of(template, reachable)
-            self._attention.bounds = Bounds.of(template, reachable, self.scheduled)
+            template = self.revision.template
+            self._attention.follow(template, reachable=not self.retired, scheduled=self.scheduled)
             if template.max_instances:  # what exits before the next decision is not replaced
                 self.desired = min(self.desired, template.max_instances)
 
+    # From one process to the next
+
     def adopt(self, found: Found, now: float) -> None:
-        it = self._wake(now)
-        it.fleet.adopt(found)
-        self.desired = max(self.desired, it.fleet.size)
-        it.state = initial_state(it.fleet.size, now, self.revision.template.scale.down_delay)
-        it.phase = adopted_phase(it.fleet.size, now)
+        it, fleet = self._wake(now)
+        fleet.adopt(found)
+        self.desired = max(self.desired, fleet.size)
+        it.adopted(fleet.size, now)
         logger.info("%s: instance %s found running", found.revision, found.instance)
 
     def remember(self, now: float, second: int) -> Remembered | None:
         """What to tell ``recall`` in the next process; None while it is asleep."""
-        it = self._attention
-        if it is None:
-            return None
-        slot, delay = floor(now / DELAY_SLOT), it.state.delay
-        return Remembered(
-            metric=self.revision.template.scale.metric,
-            stable=it.stable.history(second),
-            panic=it.panic.history(second),
-            panicking=None if it.state.panic_since is None else now - it.state.panic_since,
-            panic_peak=it.state.panic_peak,
-            delay=tuple((slot - at, wanted) for at, wanted in delay.falling) if delay else (),
-            asked=it.asked.peak,
-            asked_ago=now - it.asked.since,
-            active=now - it.phase.since if it.phase.activity is Activity.ACTIVE else None,
-        )
+        return None if self._attention is None else self._attention.remember(now, second)
 
     def recall(self, was: Remembered, gap: float, now: float, second: int) -> bool:
         """Go on from what was remembered ``gap`` seconds ago, for the instances found running.
 
-        False when it says nothing of now: a window has passed, or nothing runs.
+        False when it says nothing of now, or nothing runs.
         """
-        it, scale = self._attention, self.revision.template.scale
-        if it is None:
-            return False
-        if not 0 <= gap <= scale.window or was.metric is not scale.metric:
-            return False
-        # Nobody was served in the gap: it is no silence, the windows do not count it.
-        for ours, history in ((it.stable, was.stable), (it.panic, was.panic)):
-            if history is not None:
-                ours.go_on(second, history)
-        began = now - gap
-        it.state = remembered_state(it.state, was, began)
-        it.asked = reflex.Reflex(was.asked, began - was.asked_ago)
-        if was.active is not None:
-            it.phase = Phase(Activity.ACTIVE, began - was.active, initial_reached=True)
-        return True
+        it = self._attention
+        return it is not None and it.recall(was, gap, now, second)
 
     # The event rule: a request that would queue asks for capacity now
 
     def satisfied(self, load: Load) -> bool:
         """Whether these requests have all the instances they may have; must be cheap."""
-        if self._attention is None or not self._attention.fleet.size:
+        it, fleet = self._attention, self._fleet
+        if it is None or fleet is None or not fleet.size:
             return False
-        needed = self._needed(self._attention.policy, load)
-        return self._attention.fleet.size >= min(needed, self._attention.bounds.max or inf)
+        return fleet.size >= min(self._needed(it.policy, load), it.bounds.max or inf)
 
     def answer(self, now: float) -> None:
         """Start what the requests in hand need, unless KPA wants more already."""
         template = self.revision.template
         if not self._needed(Policy.of(template, reachable=not self.retired), self.load):
             return  # whoever asked has left
-        it = self._wake(now)
-        needed = self._recall(it, now)
-        size, ready = it.fleet.size, it.fleet.count(State.READY)
-        wanted, it.phase = bound(it.bounds, needed, size, ready, it.phase, now)
+        it, fleet = self._wake(now)
+        needed = self._needed(it.policy, self.load)
+        it.ask(needed, now)
+        size = fleet.size
+        wanted = it.bound(needed, size, fleet.count(State.READY), now)
         self.desired = max(self.desired, wanted)
-        self._start_missing(it, now, f"{self.load.active} active, {self.load.waiting} waiting")
-        if not size and it.fleet.count(State.STARTING):
+        why = f"{self.load.active} active, {self.load.waiting} waiting"
+        self._start_missing(fleet, now, why)
+        if not size and fleet.count(State.STARTING):
             self.cold_starts += 1
 
     def _needed(self, policy: Policy, load: Load) -> int:
@@ -284,11 +162,6 @@ class RevisionScaler:
         needed = reflex.demand(load, template.concurrency, policy.target if concurrent else inf)
         return max(needed, policy.activation) if needed else 0
 
-    def _recall(self, it: _Attention, now: float) -> int:
-        needed = self._needed(it.policy, self.load)
-        it.asked = reflex.recall(it.asked, needed, now, self.revision.template.scale.window)
-        return needed
-
     # The tick: Knative's KPA
 
     def wake(self, now: float) -> None:
@@ -296,69 +169,47 @@ class RevisionScaler:
 
     def record(self, sample: Sample, second: int, seconds: int) -> None:
         """What happened in the ``seconds`` seconds up to ``second``."""
-        it = self._attention
-        assert it is not None
+        assert self._attention is not None
         self.load = sample.load
-        rps = self.revision.template.scale.metric is Metric.RPS
-        value = sample.requests / seconds if rps else sample.concurrency
-        window = int(self.revision.template.scale.window)
-        # After a pause of the whole process one sample speaks for all its seconds.
-        for each in range(second - min(seconds, window) + 1, second + 1):
-            it.stable.record(each, value)
-            it.panic.record(each, value)
+        self._attention.record(sample, second, seconds)
 
     def decide(self, now: float, second: int) -> None:
-        it = self._attention
+        it, fleet = self._attention, self._fleet
         assert it is not None
+        assert fleet is not None
         # What was found running was ready before, and is about to be again.
-        fleet, ready = it.fleet, it.fleet.count(State.READY) + it.fleet.returning
-
-        seen = None
-        # With all the burst capacity there is Knative scrapes nothing, so silence is no load.
-        if it.policy.target_burst_capacity == -1 or not it.stable.empty(second):
-            seen = Averages(it.stable.average(second), it.panic.average(second))
-        panicked = it.state.panicking
-        decision, it.state = decide(it.policy, seen, ready, it.state, now)
-        if seen is not None and decision is not None:
-            it.seen, it.decision = seen, decision
-        wanted, it.phase = bound(
-            it.bounds,
-            UNKNOWN if decision is None else decision.desired,
-            fleet.size,
-            ready,
-            it.phase,
-            now,
-        )
+        ready = fleet.count(State.READY) + fleet.returning
+        panicked = it.panicking
+        wanted = it.decide(fleet.size, ready, now, second)
         self._initial_reached |= it.phase.initial_reached
-        self._recall(it, now)
-        if panicked and it.state.panicking:
+        it.ask(self._needed(it.policy, self.load), now)
+        if panicked and it.panicking:
             wanted = max(wanted, self.desired)  # also what the event rule had asked for
         self.desired = self._settled(it, wanted, now)
 
-        if self._worth_trying(it):
-            self._start_missing(it, now, self._in_words(it))
+        if self._worth_trying(it, fleet):
+            self._start_missing(fleet, now, self._in_words(it))
         before = fleet.size
         given_up = self._plan(fleet).drain
         if given_up:
             fleet.drain(given_up)
-            self._log_change(it, before, self._in_words(it))
+            self._log_change(before, fleet.size, self._in_words(it))
 
         if fleet.asleep and self._quiet(it, second):
             self._attention = None  # the fleet stays, for what it knows of failed starts
             self.desired = 0
 
-    def _settled(self, it: _Attention, wanted: int, now: float) -> int:
+    def _settled(self, it: Attention, wanted: int, now: float) -> int:
         """KPA's answer, the event rule's, and never less than one for a request in hand."""
         if self.retired and not self.held:
             return 0  # no window to wait for: nobody can come back
-        asked = reflex.floor(it.asked, now, self.revision.template.scale.window)
-        settled = max(wanted, asked, self.awaited, 1 if self.held else 0)
+        settled = max(wanted, it.asked(now), self.awaited, 1 if self.held else 0)
         return min(settled, it.bounds.max) if it.bounds.max else settled
 
-    def _quiet(self, it: _Attention, second: int) -> bool:
+    def _quiet(self, it: Attention, second: int) -> bool:
         if self.held or self.awaited:
             return False
-        return self.retired or (it.bounds.min == 0 and it.stable.average(second) == 0)
+        return self.retired or it.quiet(second)
 
     # Starting
 
@@ -367,23 +218,23 @@ class RevisionScaler:
 
         One that ended by itself is missing: what is wanted stays, so it is replaced.
         """
-        if self._fleet is None or exit.instance not in self._fleet:
+        fleet = self._fleet
+        if fleet is None or exit.instance not in fleet:
             return False
-        self._fleet.exited(exit)
+        fleet.exited(exit)
         it = self._attention
-        if it is not None and self._worth_trying(it):
-            self._start_missing(it, now, f"{exit.instance} exited")
+        if it is not None and self._worth_trying(it, fleet):
+            self._start_missing(fleet, now, f"{exit.instance} exited")
         return True
 
-    def _worth_trying(self, it: _Attention) -> bool:
+    def _worth_trying(self, it: Attention, fleet: Fleet) -> bool:
         """After failed starts nothing is tried again for traffic that has gone away."""
-        if not it.fleet.failing or it.fleet.count(State.READY) or self.held or self.awaited:
+        if not fleet.failing or fleet.count(State.READY) or self.held or self.awaited:
             return True
         return it.bounds.min > 0 and not self.retired
 
-    def _start_missing(self, it: _Attention, now: float, why: str) -> None:
-        fleet, before = it.fleet, it.fleet.size
-        todo = self._plan(fleet)
+    def _start_missing(self, fleet: Fleet, now: float, why: str) -> None:
+        before, todo = fleet.size, self._plan(fleet)
         if todo.thaw:
             fleet.thaw(todo.thaw)
             why = f"{why}; {len(todo.thaw)} thawed"
@@ -394,7 +245,7 @@ class RevisionScaler:
         if start and fleet.blocked_until <= now:
             fleet.start(start)
         if fleet.size > before:
-            self._log_change(it, before, why)
+            self._log_change(before, fleet.size, why)
 
     def _plan(self, fleet: Fleet) -> Plan:
         limit = self.revision.template.concurrency
@@ -402,32 +253,21 @@ class RevisionScaler:
 
     # Awake and asleep
 
-    def _wake(self, now: float) -> _Attention:
-        if self._attention is not None:
-            return self._attention
-        if self._fleet is None:
-            self._fleet = self._new_fleet(self.revision)
-            self._fleet.keep_spares(not self.retired)
-        template, reachable = self.revision.template, not self.retired
-        scale = template.scale
-        stable, panic = _windows(scale)
-        policy = Policy.of(template, reachable)
-        bounds = Bounds.of(template, reachable, self.scheduled)
-        if self._initial_reached:
-            phase = Phase(Activity.INACTIVE, now, initial_reached=True)
-        else:
-            phase = new_phase(bounds, now)
-        self._attention = _Attention(
-            fleet=self._fleet,
-            policy=policy,
-            bounds=bounds,
-            stable=stable,
-            panic=panic,
-            state=initial_state(self._fleet.size, now, scale.down_delay),
-            phase=phase,
-            decision=undecided(policy, scale.initial),
-        )
-        return self._attention
+    def _wake(self, now: float) -> tuple[Attention, Fleet]:
+        fleet, it = self._fleet, self._attention
+        if fleet is None:
+            fleet = self._fleet = self._new_fleet(self.revision)
+            fleet.keep_spares(not self.retired)
+        if it is None:
+            it = self._attention = Attention(
+                self.revision.template,
+                reachable=not self.retired,
+                scheduled=self.scheduled,
+                running=fleet.size,
+                initial_reached=self._initial_reached,
+                now=now,
+            )
+        return it, fleet
 
     # To be shown
 
@@ -467,7 +307,7 @@ class RevisionScaler:
             start_phases=_counted(fleet) if fleet else (),
         )
 
-    def _in_words(self, it: _Attention) -> str:
+    def _in_words(self, it: Attention) -> str:
         if self.awaited:
             return "to take over"
         metric = self.revision.template.scale.metric
@@ -476,15 +316,9 @@ class RevisionScaler:
             words += ", panic"
         return words + ", retired" if self.retired else words
 
-    def _log_change(self, it: _Attention, before: int, why: str) -> None:
-        logger.info("%s: %d -> %d instances (%s)", self.revision.name, before, it.fleet.size, why)
+    def _log_change(self, before: int, after: int, why: str) -> None:
+        logger.info("%s: %d -> %d instances (%s)", self.revision.name, before, after, why)
 
 
 def _counted(fleet: Fleet) -> tuple[tuple[StartPhase, int, float], ...]:
     return tuple((phase, it.count, it.sum) for phase, it in fleet.start_phases.items())
-
-
-def _windows(scale: Scale) -> tuple[Window, Window]:
-    """The stable and the panic window, empty."""
-    panic = panic_window_seconds(scale.window, scale.panic_window)
-    return window(scale.aggregation, int(scale.window)), window(scale.aggregation, panic)

@@ -20,7 +20,7 @@ from wakeful.runtime.instance import Exit, InstanceId
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.turns import Turns
 from wakeful.scaler.autoscaler import Autoscaler
-from wakeful.scaler.revision_scaler import RevisionStatus
+from wakeful.scaler.revision_status import RevisionStatus
 
 
 def now() -> float:

@@ -19,7 +19,7 @@ from wakeful.runtime.driver import Turn
 from wakeful.runtime.instance import InstanceId, Launched
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.turns import Turns
-from wakeful.scaler.revision_scaler import RevisionStatus
+from wakeful.scaler.revision_status import RevisionStatus
 
 # A sample speaks for a whole second, and its second may have begun just before the load ended.
 _GRAIN = 2.0

@@ -17,7 +17,7 @@ from wakeful.metrics import Exposition, Labels, label
 from wakeful.proxy.server import DataPlane
 from wakeful.proxy.throttler import Throttler
 from wakeful.scaler.autoscaler import Autoscaler
-from wakeful.scaler.revision_scaler import RevisionStatus
+from wakeful.scaler.revision_status import RevisionStatus
 
 Samples: TypeAlias = Iterator[tuple[Labels, float]]
 T = TypeVar("T")
