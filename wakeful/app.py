@@ -28,14 +28,13 @@ from wakeful.config.model import (
     Service,
 )
 from wakeful.deploy import Deployments, Standing, hosts_of
-from wakeful.events import Backends, Load
+from wakeful.events import Backends
+from wakeful.host import find_runtime, frozen_memory, new_driver
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.server import DataPlane
-from wakeful.runtime.docker_engine import docker_answers
 from wakeful.runtime.driver import Driver, DriverError
 from wakeful.runtime.instance import Found
 from wakeful.runtime.probe import Probe
-from wakeful.runtime.process import ProcessDriver
 from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
 from wakeful.scale_file import ScaleFile
@@ -78,7 +77,7 @@ class App:
 
     async def start(self) -> None:
         """Raises ConfigError, StartError. What was opened by then is closed again."""
-        self._find_runtime()
+        self.runtime, self.runtime_reason = find_runtime(self._loaded)
         try:
             self._state.open()
             try:
@@ -97,8 +96,7 @@ class App:
         try:
             if config.access_log.format is not AccessLogFormat.OFF:
                 access = AccessLog(config.access_log, loop)
-            self.plane = DataPlane(self, access=access, trusted=config.trusted_proxies)
-            self._driver = self._new_driver()
+            self._driver = new_driver(self.runtime, config, self._state)
             self._spares = Spares(self._driver, frozen_memory(config), now=time.monotonic)
             self._scaler = Autoscaler(
                 self._driver,
@@ -108,6 +106,7 @@ class App:
                 turns=Turns(config.simultaneous_starts),
                 spares=self._spares,
             )
+            self.plane = DataPlane(self._scaler, access=access, trusted=config.trusted_proxies)
             self._deployments = Deployments(
                 self.plane, self._scaler, now=time.monotonic, settled=self._state.settle
             )
@@ -138,31 +137,6 @@ class App:
         self._hold(self._pulse(), "pulse")
         self._follow_images()
         self._log_start()
-
-    def _find_runtime(self) -> None:
-        kind = self.config.runtime
-        if kind is RuntimeKind.AUTO:
-            self.runtime_reason = docker_answers() or ""
-            kind = RuntimeKind.PROCESS if self.runtime_reason else RuntimeKind.DOCKER
-        self.runtime = kind
-        found = misfits(self.config, kind)
-        if found:
-            if self.runtime_reason:
-                reason = f" (runtime auto: {self.runtime_reason})"
-                found = [(path, message + reason) for path, message in found]
-            raise self._loaded.error(found)
-
-    def _new_driver(self) -> Driver:
-        if self.runtime is RuntimeKind.DOCKER:
-            from wakeful.runtime.docker import DockerDriver  # its import takes 150 ms
-
-            return DockerDriver(
-                self._state.owner,
-                self._state.path,
-                freezer=self.config.freezer,
-                reach=self.config.reach,
-            )
-        return ProcessDriver(self._state.owner, self.config.directory, self._state.path)
 
     async def _bind(self) -> None:
         """Before anything is started: a port that is taken must start nothing."""
@@ -254,18 +228,6 @@ class App:
     def _publish(self, revision: str, backends: Backends) -> None:
         self.plane.publish(revision, backends)
         self._deployments.published(revision, backends)
-
-    def demand(self, revision: str, load: Load) -> None:
-        self._scaler.demand(revision, load)
-
-    def drained(self, revision: str, instance: str) -> None:
-        self._scaler.drained(revision, instance)
-
-    def rest(self, revision: str, instance: str, since: float) -> None:
-        self._scaler.rest(revision, instance, since)
-
-    def rouse(self, revision: str, instance: str) -> None:
-        self._scaler.rouse(revision, instance)
 
     async def _pulse(self) -> None:
         while True:
@@ -431,8 +393,3 @@ class App:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
-
-
-def frozen_memory(config: Config) -> int:
-    """Bytes that the frozen spares of this host may hold together."""
-    return config.frozen_memory.of(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -19,11 +19,12 @@ from itertools import count
 from math import inf
 from random import Random
 
-from wakeful.app import PULSE, frozen_memory
+from wakeful.app import PULSE
 from wakeful.clock import Now, SimulatedLoop, run_simulated
 from wakeful.config.model import Config, Revision, Service
 from wakeful.deploy import fixed_backends, hosts_of
-from wakeful.events import Backends, Load
+from wakeful.events import Backends
+from wakeful.host import frozen_memory
 from wakeful.proxy import reply
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.server import DataPlane, RouteTo
@@ -86,8 +87,6 @@ class _Simulation:
 
         self._driver = MemoryDriver(self._script)
         self._spares = _Spares(self._driver, frozen_memory(config), now=self._now)
-        self._plane = DataPlane(self, clock=self._now)
-        self._plane.randrange = self._random.randrange
         numbers = count(1)
         self._scaler = Autoscaler(
             self._driver,
@@ -99,6 +98,8 @@ class _Simulation:
             spares=self._spares,
             wall=lambda: traffic.begins + self._now(),
         )
+        self._plane = DataPlane(self._scaler, clock=self._now)
+        self._plane.randrange = self._random.randrange
         services = [config.services[name] for name in traffic.services]
         revisions = [Revision(one.name, 1, one.template) for one in services]
         self._ledgers = {revision.name: Ledger(revision.service) for revision in revisions}
@@ -223,18 +224,6 @@ class _Simulation:
             visit.ledger.reject(reply.COLD_START_TIMEOUT.reason)
 
     # Between the proxy and the scaler
-
-    def demand(self, revision: str, load: Load) -> None:
-        self._scaler.demand(revision, load)
-
-    def drained(self, revision: str, instance: str) -> None:
-        self._scaler.drained(revision, instance)
-
-    def rest(self, revision: str, instance: str, since: float) -> None:
-        self._scaler.rest(revision, instance, since)
-
-    def rouse(self, revision: str, instance: str) -> None:
-        self._scaler.rouse(revision, instance)
 
     def _publish(self, revision: str, backends: Backends) -> None:
         self._ledgers[revision].ready.set(self._now(), len(backends.endpoints))
