@@ -18,6 +18,7 @@ import docker.errors
 import requests
 from docker.api.client import APIClient
 from docker.tls import TLSConfig
+from docker.transport import UnixHTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from wakeful.runtime.docker_endpoint import EndpointError, Tls, endpoint
@@ -29,6 +30,8 @@ T = TypeVar("T")
 # Creates and starts are mostly waits for the engine, which itself works on
 # few at a time.
 _THREADS = 8
+
+_UNIX = "http+docker://"  # what the package makes of the address of a Unix socket
 
 
 class DockerClient:
@@ -88,11 +91,30 @@ class _Client(APIClient):
     """One that does not take REQUESTS_CA_BUNDLE and HTTP_PROXY, which are about the web,
     for settings of the engine's: the former would replace its authority."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        adapter = self.adapters.get(_UNIX)
+        if isinstance(adapter, UnixHTTPAdapter):
+            self._custom_adapter = _OnePool(adapter.socket_path, adapter.timeout)
+            self.mount(_UNIX, self._custom_adapter)
+            adapter.close()
+
     def merge_environment_settings(
         self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
     ) -> Any:
         self.trust_env = False
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
+
+class _OnePool(UnixHTTPAdapter):
+    """Connections to the engine's socket, whatever is asked for.
+
+    The package keeps a pool for each path, 25 a client: a call about another container made
+    another connection, and 12 threads came to hold 300 of them, as the engine did.
+    """
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        return super().get_connection(_UNIX, proxies)
 
 
 def _tls(tls: Tls) -> TLSConfig:
