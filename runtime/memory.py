@@ -99,7 +99,7 @@ class MemoryDriver:
         await asyncio.sleep(script.start)
         self._require_engine()
         if script.failure is not None:
-            raise script.failure
+            raise script.failure.with_traceback(None)  # it would collect one for each start
 
         now = loop.time()
         address = Address(instance, revision.template.port)

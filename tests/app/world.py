@@ -25,6 +25,7 @@ from wakeful.proxy.throttler import Refused, Slot, Throttler
 from wakeful.proxy.traffic import choose
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.memory import MemoryDriver, Script
+from wakeful.runtime.spares import Spares
 from wakeful.scaler.autoscaler import Autoscaler
 
 DOMAIN = Config().domain
@@ -54,7 +55,9 @@ class Visitor:
 class World:
     """``hello`` is the service that is deployed, revision by revision."""
 
-    def __init__(self, script: Script | Callable[[Revision], Script]) -> None:
+    def __init__(
+        self, script: Script | Callable[[Revision], Script], frozen_memory: int = 0
+    ) -> None:
         loop = asyncio.get_running_loop()
         numbers = count(1)
         self.driver = MemoryDriver(script)
@@ -66,6 +69,7 @@ class World:
             self.publish,
             now=loop.time,
             new_id=lambda revision: InstanceId(f"{revision.name}-{next(numbers)}"),
+            spares=Spares(self.driver, frozen_memory, now=loop.time),
         )
         self.settled: list[str] = []
         self.deployments = Deployments(
@@ -188,9 +192,13 @@ class World:
 @asynccontextmanager
 async def world(
     script: Script | Callable[[Revision], Script] = Script(),  # noqa: B008 (frozen)
+    frozen_memory: int = 0,
 ) -> AsyncIterator[World]:
-    """An instance is ready 0.35 s after it was asked for, unless the script says otherwise."""
-    it = World(script)
+    """An instance is ready 0.35 s after it was asked for, unless the script says otherwise.
+
+    There are no frozen spares but within ``frozen_memory``, in bytes.
+    """
+    it = World(script, frozen_memory)
     await it.driver.open(it.scaler.exited)
     pulse = asyncio.create_task(it.pulse())
     try:
