@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from benchmarks import coldstart, freeze, proxy, scale
+from benchmarks import coldstart, cycles, freeze, proxy, scale
 from benchmarks.children import CannotMeasure
 
 
@@ -34,6 +34,7 @@ main.add_command(proxy.command)
 main.add_command(coldstart.command)
 main.add_command(freeze.command)
 main.add_command(scale.command)
+main.add_command(cycles.command)
 
 
 def _terminated(*_: object) -> None:

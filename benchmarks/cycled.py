@@ -1,0 +1,110 @@
+"""What is put to sleep and woken again and again: services of several kinds, in equal shares.
+
+A kind says how a service comes up and how it goes: with containers by the bridge or by
+a network sandbox, frozen between its requests, or kept as a frozen spare.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from docker.api.client import APIClient
+from docker.errors import APIError, DockerException
+
+import wakeful.demo
+from benchmarks.children import CannotMeasure
+from wakeful.demo import image
+from wakeful.runtime.docker_client import new_client
+
+_FOLDER = Path(wakeful.demo.__file__).parent
+_FILES = ("serve.py", "hello.py")
+_COMMAND = ["python3", "-S", "/app/hello.py"]
+_STOPPED = {"freeze-after": "never", "stop-after": "0s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    name: str
+    keys: Mapping[str, object]
+    rests_frozen: bool = False  # at zero there is a spare
+    network: str | None = None  # of a container
+
+
+_EVERYWHERE = (
+    Kind("frozen between requests", {"idle": {"freeze-after": "0s", "stop-after": "0s"}}),
+    Kind("kept as a spare", {"idle": {"freeze-after": "10s", "stop-after": "24h"}}, True),
+)
+_BRIDGE = Kind("on the bridge", {"idle": _STOPPED, "network": "bridge"})
+SANDBOX = Kind("in a network sandbox", {"idle": _STOPPED, "network": "sandbox"})
+KINDS = {
+    "docker": (_BRIDGE, SANDBOX, *_EVERYWHERE),
+    "process": (Kind("stopped", {"idle": _STOPPED}), *_EVERYWHERE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cycled:
+    """The services by name, and an engine's client where they are containers."""
+
+    services: Mapping[str, Kind]
+    command: Mapping[str, object]  # how each is run
+    client: APIClient | None = None
+
+    @property
+    def definitions(self) -> dict[str, object]:
+        # The shortest window there is.
+        scale = {"scale": {"window": "6s"}}
+        return {
+            name: {**self.command, **scale, **kind.keys} for name, kind in self.services.items()
+        }
+
+    def number(self, kind: Kind) -> int:
+        return sum(one is kind for one in self.services.values())
+
+
+@contextmanager
+def cycled(runtime: str, services: int) -> Iterator[Cycled]:
+    kinds = KINDS[runtime]
+    named = {f"s{number}": kinds[number % len(kinds)] for number in range(services)}
+    if runtime == "process":
+        yield Cycled(named, {"command": [sys.executable, "-S", str(_FOLDER / "hello.py")]})
+        return
+    with hello_image("cycles") as (client, tag):
+        yield Cycled(named, {"image": tag, "command": _COMMAND}, client)
+
+
+@contextmanager
+def hello_image(purpose: str) -> Iterator[tuple[APIClient, str]]:
+    """An image of the demo's hello.py, for as long as this lasts."""
+    try:
+        client = new_client()
+    except DockerException as error:
+        raise CannotMeasure(f"Docker does not answer: {error}") from None
+    try:
+        files = {f"/app/{name}": (_FOLDER / name).read_bytes() for name in _FILES}
+        try:
+            tag = image.build(files, _COMMAND, tag=f"wakeful-{purpose}:{uuid4().hex[:12]}")
+        except image.ImageError as error:
+            raise CannotMeasure(str(error)) from None
+        try:
+            yield client, tag
+        finally:
+            client.remove_image(tag, force=True)
+    finally:
+        client.close()
+
+
+def remove_all(client: APIClient, owner: str) -> None:
+    """What an owner that was killed has left."""
+    filters = {"label": f"wakeful.owner={owner}"}
+    for container in client.containers(all=True, filters=filters):
+        try:
+            client.remove_container(container["Id"], force=True, v=True)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # gone, or on its way
+                raise

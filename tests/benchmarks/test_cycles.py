@@ -1,0 +1,74 @@
+"""The benchmark of waking and sleeping, a round of each: what it counts, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.api.client import APIClient
+
+from benchmarks import held
+from tests.benchmarks.program import processes_of, run
+from tests.integration.conftest import engine
+
+__all__ = ["engine"]
+
+
+def cycled(folder: Path, *arguments: str) -> dict[str, Any]:
+    file = folder / "figures.json"
+    done = run(folder, "cycles", "--warm-up", "1", "--cycles", "1", "--json", str(file), *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures: dict[str, Any] = json.loads(file.read_text())
+    return figures
+
+
+def test_a_round_of_processes_leaves_nothing_behind(tmp_path: Path) -> None:
+    figures = cycled(tmp_path, "--runtime", "process", "--services", "3")
+
+    assert figures["cycles"] == figures["warm_up"] == 3
+    # The one that is a spare is thawed instead of started; another is frozen twice.
+    assert figures["instances"] == {"started": 2, "frozen": 3, "thawed": 2}
+    lines = {line["name"]: line for line in figures["lines"]}
+    assert lines["child processes"]["after"] == 1
+    assert lines["threads"]["before"] > 0
+    assert lines["sockets"]["before"] > 0
+    assert lines["files in its state directory"]["before"] > 0
+    assert figures["leaked"] == []
+    assert [cycles for cycles, _ in figures["memory"]] == [0, 3]
+    assert all(memory > 2**20 for _, memory in figures["memory"])
+    assert processes_of(tmp_path) == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
+
+
+@pytest.mark.docker
+def test_a_round_of_containers_leaves_nothing_behind(tmp_path: Path, engine: APIClient) -> None:
+    before = {container["Id"] for container in engine.containers(all=True)}
+    images = engine.images(name="wakeful-cycles", quiet=True)
+    figures = cycled(tmp_path, "--services", "4", "--shared")
+
+    assert figures["instances"] == {"started": 3, "frozen": 3, "thawed": 2}
+    lines = {line["name"]: line for line in figures["lines"]}
+    assert lines["containers"]["after"] == 1
+    assert lines["network sandboxes"]["after"] == 1
+    assert lines["network namespaces of removed containers"]["after"] == 0
+    assert all(lines[name]["after"] > 0 for name in held.OTHERS)
+    assert figures["leaked"] == []
+    assert processes_of(tmp_path) == {}
+    assert set(engine.images(name="wakeful-cycles", quiet=True)) <= set(images)
+    named = [c["Names"][0] for c in engine.containers(all=True) if c["Id"] not in before]
+    assert not [name for name in named if name[1:].startswith("s0-")]
+
+
+def test_what_a_process_holds_is_seen_from_outside(tmp_path: Path) -> None:
+    before = held.by_process(os.getpid(), tmp_path)
+    (tmp_path / "record").touch()
+    ours, theirs = os.pipe()
+    with (tmp_path / "record").open():
+        after = held.by_process(os.getpid(), tmp_path)
+    os.close(ours)
+    os.close(theirs)
+    more = {name: count - before[name] for name, count in after.items() if count != before[name]}
+    assert more == {"pipes": 2, "open files": 1, "files in its state directory": 1}
