@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 SETTING = "WAKEFUL_COMPILE"
 
 # The modules in which a request spends its time. The others of proxy/ are called too seldom
-# to pay for it, and access.py is formatting, at which the interpreter is faster.
+# to pay for it.
 COMPILED = (
     "wakeful/metrics.py",
+    "wakeful/proxy/access.py",
     "wakeful/proxy/balancer.py",
     "wakeful/proxy/breaker.py",
     "wakeful/proxy/chunked.py",
