@@ -7,8 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wakeful.config import knative
 from wakeful.config.model import Config
-from wakeful.config.nodes import LINE_BREAK, ROOT, Node, Problem, Scalar, compose, position
+from wakeful.config.nodes import (
+    LINE_BREAK,
+    ROOT,
+    Document,
+    Node,
+    Problem,
+    Scalar,
+    compose_all,
+    position,
+    second_document,
+)
 from wakeful.config.override import Override
 from wakeful.config.parse import parse
 from wakeful.config.report import problem_at
@@ -152,12 +163,22 @@ def load(path: Path) -> Loaded:
 
 def loads(text: str, directory: Path, file: str = NAME) -> Loaded:
     """A configuration from text, without I/O; ``directory`` is where it is said to lie."""
-    root, problems = compose(text)
-    if root is None and not problems:
-        root = Scalar(1, 1, "")  # nothing but comments, if that
-    if root is None:
+    documents, problems = compose_all(text)
+    if not documents:
+        if problems:
+            raise ConfigError(file, problems, text)
+        documents = [Document(1, 1, Scalar(1, 1, ""))]  # nothing but comments, if that
+    if knative.present(documents):
+        manifests = knative.translate(documents)
+        if manifests.problems and not manifests.services:
+            raise ConfigError(file, [*problems, *manifests.problems], text)
+        parsed = parse(manifests.root, directory)
+        problems += [*manifests.problems, *map(manifests.named, parsed.problems)]
+        root: Node = manifests.root
+    else:
+        root = documents[0].root
+        parsed = parse(root, directory)
+        problems += [*parsed.problems, *map(second_document, documents[1:2])]
+    if problems:
         raise ConfigError(file, problems, text)
-    parsed = parse(root, directory)
-    if problems or parsed.problems:
-        raise ConfigError(file, [*problems, *parsed.problems], text)
     return Loaded(parsed.config, file, text, root)

@@ -3,7 +3,7 @@
 Scalars keep their raw text: no implicit typing decides anything, so `NO`,
 `1:30`, `0777` and `1.10` mean what they look like. What the tree cannot hold
 honestly (duplicate keys, tags, aliases that contain themselves or multiply
-without end, several documents) is reported here; what the keys mean is not
+without end) is reported here; what the keys mean is not
 known here.
 """
 
@@ -83,8 +83,32 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One of a file, and where it begins."""
+
+    line: int
+    column: int
+    root: Node
+
+
 def compose(text: str) -> tuple[Node | None, list[Problem]]:
-    """The tree of the only document in ``text``, and what is wrong with it.
+    """The tree of the only document in ``text``, and what is wrong with it."""
+    documents, problems = compose_all(text)
+    if not documents:
+        return None, problems
+    if len(documents) > 1:
+        problems = [*problems, second_document(documents[1])]
+    return documents[0].root, problems
+
+
+def second_document(document: Document) -> Problem:
+    message = "a second document; one file holds one configuration"
+    return Problem(document.line, document.column, ROOT, message)
+
+
+def compose_all(text: str) -> tuple[list[Document], list[Problem]]:
+    """The trees of all documents in ``text``, and what is wrong with them.
 
     Built from parser events, not by yaml.compose: that one recurses in C and
     ends the process on a few hundred kilobytes of "[".
@@ -93,7 +117,7 @@ def compose(text: str) -> tuple[Node | None, list[Problem]]:
     if bad := _UNPRINTABLE.search(text):
         line, column = position(text, bad.start())
         message = f"the character {bad.group()!a} may not stand in a YAML file"
-        return None, [Problem(line, column, ROOT, message)]
+        return [], [Problem(line, column, ROOT, message)]
     composer = _Composer()
     try:
         for event in yaml.parse(text, Loader=_LOADER):
@@ -102,11 +126,11 @@ def compose(text: str) -> tuple[Node | None, list[Problem]]:
         pass  # reported; a document that was complete before is still of use
     except yaml.MarkedYAMLError as error:
         composer.problems.append(_syntax_problem(error, text))
-        return None, composer.problems
+        return [], composer.problems
     except yaml.YAMLError as error:  # only with positions of its own kind
         message = f"not valid YAML: {' '.join(str(error).split())}"
-        return None, [*composer.problems, Problem(1, 1, ROOT, message)]
-    return composer.root, composer.problems
+        return [], [*composer.problems, Problem(1, 1, ROOT, message)]
+    return composer.documents, composer.problems
 
 
 def position(text: str, offset: int) -> tuple[int, int]:
@@ -209,8 +233,9 @@ class _Composer:
     """Turns parser events into one tree, with a stack of its own instead of recursion."""
 
     def __init__(self) -> None:
-        self.root: Node | None = None
+        self.documents: list[Document] = []
         self.problems: list[Problem] = []
+        self._begins = (1, 1)  # of the document that is being read
         self._open: list[_OpenSequence | _OpenMapping] = []
         self._anchors: dict[str, Node | None] = {}  # None: begun, not ended
         self._aliased = 0
@@ -234,8 +259,9 @@ class _Composer:
                 self._close()
             case yaml.AliasEvent():
                 self._add(self._resolve(event))
-            case yaml.DocumentStartEvent() if self.root is not None:
-                self._refuse_second_document(event)
+            case yaml.DocumentStartEvent():
+                self._begins = _start(event)
+                self._anchors.clear()  # YAML 1.1 §3.2.2.2: an alias refers into its own document
 
     def _begin(
         self, event: yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent
@@ -283,7 +309,7 @@ class _Composer:
 
     def _add(self, node: Node) -> None:
         if not self._open:
-            self.root = node
+            self.documents.append(Document(*self._begins, node))
             return
         frame = self._open[-1]
         if isinstance(frame, _OpenSequence):
@@ -328,11 +354,6 @@ class _Composer:
                     continue
                 for key, entry in source.entries.items():
                     frame.entries.setdefault(key, entry)
-
-    def _refuse_second_document(self, event: yaml.DocumentStartEvent) -> None:
-        if isinstance(self.root, Mapping) and "apiVersion" in self.root.entries:
-            raise _Stop  # a stream of manifests; whoever reads the keys says so once
-        raise self._stop(*_start(event), "a second document; one file holds one configuration")
 
     def _path(self) -> str:
         path = ""

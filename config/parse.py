@@ -93,8 +93,6 @@ def _not_a_configuration(root: Node) -> str | None:
         return "expected a mapping (KEY: VALUE) with at least 'services'"
     version = root.entries.get("apiVersion")
     if version and isinstance(version.value, Scalar):
-        if version.value.text.startswith("serving.knative.dev/"):
-            return "Knative Service manifests are not supported yet"
         return "this is a Kubernetes manifest, not a wakeful configuration"
     return None
 

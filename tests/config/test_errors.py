@@ -45,7 +45,10 @@ WHOLE_FILES = [
     ),
     (
         "apiVersion: serving.knative.dev/v1\nkind: Service\n---\napiVersion: v1\n",
-        ["f:1:1: apiVersion: Knative Service manifests are not supported yet"],
+        [
+            "f:2:1: metadata.name: is needed",
+            "f:4:13: apiVersion: expected serving.knative.dev/v1, not 'v1'",
+        ],
     ),
     (
         "kind: Pod\napiVersion: v1\n",

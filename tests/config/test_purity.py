@@ -10,7 +10,7 @@ import wakeful.config
 FOLDER = Path(wakeful.config.__file__).parent
 PURE = {
     *("model", "quantity", "nodes", "report", "readers", "container", "values", "waking"),
-    *("schema", "misspelt", "override", "parse", "fit", "diff", "essence"),
+    *("schema", "misspelt", "override", "parse", "fit", "diff", "essence", "knative"),
 }
 IMPURE = {"asyncio", "time", "random", "docker", "os", "io", "socket", "subprocess", "shutil"}
 
