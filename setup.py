@@ -27,6 +27,7 @@ COMPILED = (
     "wakeful/proxy/balancer.py",
     "wakeful/proxy/breaker.py",
     "wakeful/proxy/chunked.py",
+    "wakeful/proxy/counters.py",
     "wakeful/proxy/downstream.py",
     "wakeful/proxy/exchange.py",
     "wakeful/proxy/framing.py",

@@ -10,23 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
 from wakeful.config.model import Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage, Sample
-from wakeful.metrics import COLD_START_BOUNDS, Histogram, Total
 from wakeful.proxy import reply, waiting_page
 from wakeful.proxy.balancer import Policy, policy_for
 from wakeful.proxy.breaker import UNLIMITED, Breaker, QueueFull
+from wakeful.proxy.counters import Counters
 from wakeful.proxy.framing import RequestHead
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.stats import RequestStats
 from wakeful.proxy.wake_filters import Rule, WakeFilters
-
-# OpenTelemetry: a method outside the known set must not make a series of its own.
-_KNOWN_METHODS: Final = frozenset(
-    (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT")
-)
 
 
 class Slot:
@@ -80,39 +75,6 @@ class Signals(Protocol):
     def drained(self, revision: str, instance: str) -> None: ...
     def rest(self, revision: str, instance: str, since: float) -> None: ...
     def rouse(self, revision: str, instance: str) -> None: ...
-
-
-class Counters:
-    """Plain counts of one revision, read at a scrape."""
-
-    __slots__ = (
-        "cold_starts",
-        "durations",
-        "first_bytes",
-        "received",
-        "rejected",
-        "retries",
-        "sent",
-    )
-
-    def __init__(self) -> None:
-        self.durations: dict[tuple[bytes, int], Histogram] = {}
-        self.rejected: dict[str, int] = {}
-        self.cold_starts = Histogram(COLD_START_BOUNDS)
-        self.first_bytes = Total()  # of the first request that waited for an instance
-        self.received = 0
-        self.sent = 0
-        self.retries = 0
-
-    def count(self, method: bytes, status: int, seconds: float, received: int, sent: int) -> None:
-        """One request that is over."""
-        histogram = self.durations.get((method, status))
-        if histogram is None:
-            key = (method if method in _KNOWN_METHODS else b"_OTHER", status)
-            histogram = self.durations.setdefault(key, Histogram())
-        histogram.observe(seconds)
-        self.received += received
-        self.sent += sent
 
 
 class Throttler:
