@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
-from wakeful.proxy import forwarding, framing, grammar, kernel, reply, tunnel
+from wakeful.proxy import forwarding, kernel, reply, request_head, tunnel
 from wakeful.proxy.chunked import ChunkedReader, TrailersTooLarge
 from wakeful.proxy.exchange import NEVER, Exchange
 from wakeful.proxy.framing import CHUNKED, BadRequest, RequestHead
@@ -285,20 +285,13 @@ class Downstream(asyncio.Protocol):
         if end < 4:
             self._partial = beginning = data[at:]
             if beginning and beginning != b"\r":
-                self._watch_head(beginning, seen)
+                request_head.check_beginning(beginning, seen, self._plane.limits)
+                self._watch_head()
             return len(data) - before
         self._partial = b""
         self._empty_lines = 0
         limits = self._plane.limits
-        whole_head = data[at:end]
-        if end - at > limits.target:
-            self._bound_head(whole_head)
-        method, target, version, headers = grammar.request(whole_head)
-        if len(headers) > limits.fields:
-            raise _refused(reply.HEAD_TOO_LARGE)
-        head = framing.request_head(method, target, version, headers)
-        if head.https and not self._trusted:
-            raise _refused(reply.MISDIRECTED)
+        head = request_head.decided(data[at:end], limits, self._trusted)
         chunked = head.framing is CHUNKED
         whole = not chunked and not head.length
         exchange = Exchange(self._plane, self, head, whole)
@@ -343,23 +336,12 @@ class Downstream(asyncio.Protocol):
         ):
             self._known.remember(data, self._next[0].head)
 
-    def _watch_head(self, beginning: bytes, seen: int) -> None:
-        """A head that has begun must end, in bounded space and time."""
-        if len(beginning) > self._plane.limits.target:
-            self._bound_head(beginning)
-        if grammar.hopeless(beginning, seen):
-            raise Malformed("not a request in HTTP/1.1")
+    def _watch_head(self) -> None:
+        """A head that has begun must end in time, unless it waits behind others."""
         if self._current is None and not self._next:
             self.deadline = min(
                 self.deadline, self._plane.clock() + self._plane.limits.head_timeout
             )
-
-    def _bound_head(self, head: bytes) -> None:
-        limits = self._plane.limits
-        if grammar.target_length(head) > limits.target:
-            raise _refused(reply.URI_TOO_LONG)
-        if len(head) > limits.head:
-            raise _refused(reply.HEAD_TOO_LARGE)
 
     def _break_off(self, answer: reply.Reply) -> None:
         """Nothing behind this point is ever run as a request."""
@@ -458,7 +440,3 @@ class Downstream(asyncio.Protocol):
         else:
             self._closing = True
             transport.close()
-
-
-def _refused(answer: reply.Reply) -> BadRequest:
-    return BadRequest(answer.detail, answer.status, answer.reason)

@@ -18,6 +18,7 @@ from wakeful.proxy.access import AccessLog
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.framing import ResponseHead
 from wakeful.proxy.known import KnownHeads, KnownRequests
+from wakeful.proxy.limits import Limits
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.reply import DateField
 from wakeful.proxy.router import Route, RouteTable
@@ -28,24 +29,6 @@ log = logging.getLogger("wakeful.proxy")
 
 _SWEEP_SECONDS = 0.25
 _BACKLOG: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on what a client may make the proxy hold; bytes and seconds."""
-
-    target: int = 16 * 1024
-    head: int = 64 * 1024
-    fields: int = 128
-    buffer: int = 64 * 1024  # of a body, while nothing takes it
-    head_timeout: float = 10.0
-    idle_timeout: float = 75.0
-    linger: float = 2.0
-    pool_idle: float = 60.0
-
-    def __post_init__(self) -> None:
-        if self.head < self.target:
-            raise ValueError("a head holds its target")
 
 
 @dataclass(frozen=True, slots=True)

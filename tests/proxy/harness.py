@@ -19,7 +19,8 @@ from wakeful.config.model import HostPort, Network, Queue, Revision, Template
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.known import KnownHeads, KnownRequests
-from wakeful.proxy.server import DataPlane, Limits, RouteTo
+from wakeful.proxy.limits import Limits
+from wakeful.proxy.server import DataPlane, RouteTo
 from wakeful.proxy.throttler import Throttler
 
 T = TypeVar("T")

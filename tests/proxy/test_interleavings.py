@@ -34,7 +34,8 @@ from wakeful.config.model import (
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange, Stage
-from wakeful.proxy.server import DataPlane, Limits, RouteTo
+from wakeful.proxy.limits import Limits
+from wakeful.proxy.server import DataPlane, RouteTo
 from wakeful.proxy.throttler import Slot, Throttler
 
 T = TypeVar("T")

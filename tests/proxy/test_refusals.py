@@ -7,7 +7,7 @@ import pytest
 from tests.proxy.conftest import Launch
 from tests.proxy.harness import Harness, chunks, get, post
 from tests.proxy.wire import Peer
-from wakeful.proxy.server import Limits
+from wakeful.proxy.limits import Limits
 
 CASES = {
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
