@@ -228,6 +228,12 @@ class Downstream(asyncio.Protocol):
         if self._next or self._refusal is not None or not self._reading:
             self._advance()
 
+    # Called by the data plane
+
+    def instance_ended(self, instance: str) -> None:
+        if self._current is not None:
+            self._current.instance_ended(instance)
+
     # Called by the sweep
 
     def check(self, now: float) -> None:

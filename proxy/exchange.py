@@ -366,7 +366,8 @@ class Exchange:
             idle_timeout=self._throttler.template.tunnel_idle_timeout,
             frames=_frames(chosen, rest),
         )
-        self.plane.tunnelled(joined, self._throttler)
+        assert self._slot is not None
+        self.plane.tunnelled(joined, self._throttler, self._slot.endpoint.instance)
         joined.open(behind)
 
     def upstream_broken(self, detail: str) -> None:
@@ -401,6 +402,20 @@ class Exchange:
 
     def upstream_paused(self, paused: bool) -> None:
         self.downstream.hold_reading(paused)
+
+    # Called by the data plane
+
+    def instance_ended(self, instance: str) -> None:
+        """If it was this one's: no answer will come from there, nor the end of one."""
+        if self._slot is None or self._slot.endpoint.instance != instance:
+            return
+        if self._stage is _PLACED or self._stage is _DOUBTED:  # nothing of it was read
+            if self._connecting is not None:
+                self._connecting.cancel()
+                self._connecting = None
+            self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
+        else:
+            self._fail(reply.UPSTREAM_FAILED)
 
     # Called by the sweep
 

@@ -28,6 +28,8 @@ from wakeful.proxy.tunnel import Tunnel
 log = logging.getLogger("wakeful.proxy")
 
 _SWEEP_SECONDS = 0.25
+# From the end of an instance until what it sent before must have come.
+_LAST_WORDS = 1.0
 _BACKLOG: Final = 4096
 
 
@@ -83,7 +85,7 @@ class DataPlane:
         self.throttlers: dict[str, Throttler] = {}
         self.connections: MutableSet[Downstream] = set()
         # Connections that left HTTP, and whose they are.
-        self.tunnels: dict[Tunnel, Throttler] = {}
+        self.tunnels: dict[Tunnel, tuple[Throttler, str]] = {}  # of a revision, in an instance
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
         self.identities = Identities()
@@ -96,6 +98,7 @@ class DataPlane:
         self._awake: set[Throttler] = set()
         self._idling: set[Throttler] = set()  # may hold idle upstream connections
         self._restless: set[Throttler] = set()  # have instances that may have to be frozen
+        self._ended: dict[str, float] = {}  # instances, and when what is in them is given up
         self._sweeping: asyncio.TimerHandle | None = None
         self._date = DateField()
 
@@ -143,14 +146,19 @@ class DataPlane:
         if retired is None:
             return
         retired.routed = False
-        for joined, throttler in self.tunnels.items():
+        for joined, (throttler, _) in self.tunnels.items():
             if throttler is retired:
                 self._dismiss(joined, throttler)
 
     def publish(self, revision: str, backends: Backends) -> None:
         throttler = self.throttlers.get(revision)
-        if throttler is not None:
-            throttler.publish(backends)
+        if throttler is None:
+            return
+        throttler.publish(backends)
+        for instance in backends.ended:
+            if throttler.inside(instance):
+                self._ended.setdefault(instance, self.clock() + _LAST_WORDS)
+                self._watch()
 
     def samples(self, now: float) -> Mapping[str, Sample]:
         """Since the last call, of every revision that had or has requests."""
@@ -183,7 +191,7 @@ class DataPlane:
         self.draining = True
         if self._server is not None:
             self._server.close()
-        for joined, throttler in self.tunnels.items():
+        for joined, (throttler, _) in self.tunnels.items():
             self._dismiss(joined, throttler)
         while True:
             # Again each time: the answer to a request that is finished meanwhile
@@ -215,8 +223,8 @@ class DataPlane:
         self.connections.add(connection)
         self._watch()
 
-    def tunnelled(self, joined: Tunnel, throttler: Throttler) -> None:
-        self.tunnels[joined] = throttler
+    def tunnelled(self, joined: Tunnel, throttler: Throttler, instance: str) -> None:
+        self.tunnels[joined] = throttler, instance
         self._watch()
         if self.draining or not throttler.routed:
             self._dismiss(joined, throttler)
@@ -246,6 +254,14 @@ class DataPlane:
     def _route(self, to: RouteTo) -> Route[Throttler]:
         shares = [(percent, self._throttler(revision)) for percent, revision in to.shares]
         return Route(to.service, tuple(share for share in shares if share[0]))
+
+    def _give_up(self, instance: str) -> None:
+        """It has ended. Who has heard nothing of that, because its network went first, does now."""
+        for connection in list(self.connections):
+            connection.instance_ended(instance)
+        for joined, (_, its) in list(self.tunnels.items()):
+            if its == instance:
+                joined.cut()
 
     def _dismiss(self, joined: Tunnel, throttler: Throttler) -> None:
         joined.go_away(self.clock() + throttler.template.tunnel_drain_timeout)
@@ -302,8 +318,11 @@ class DataPlane:
             connection.check(now)
         for joined in list(self.tunnels):
             joined.check(now)
+        for instance in [name for name, at in self._ended.items() if now >= at]:
+            del self._ended[instance]
+            self._give_up(instance)
         before = now - self.limits.pool_idle
         self._idling = {one for one in self._idling if one.close_idle(before)}
         self._restless = {one for one in self._restless if one.rest_idle(now)}
-        if self.connections or self.tunnels or self._idling or self._restless:
+        if self.connections or self.tunnels or self._idling or self._restless or self._ended:
             self._watch()

@@ -215,6 +215,7 @@ class Fleet(Roster):
         if it.state is State.STARTING:
             self._failed(it, Event.EXITED, f"instance exited at start: {exit.detail}")
             return
+        it.ended = True
         self.crashes += 1
         if it.state is State.READY and not it.proven:
             # Being ready for a moment each time is a crash loop as well.
@@ -364,7 +365,12 @@ class Fleet(Roster):
             for it in self._members.values()
             if it.state is State.READY and it.address is not None
         )
-        backends = Backends(endpoints, self.outage, spares=self._counts[State.FROZEN] > 0)
+        backends = Backends(
+            endpoints,
+            self.outage,
+            spares=self._counts[State.FROZEN] > 0,
+            ended=tuple(it.id for it in self._members.values() if it.ended),
+        )
         if backends != self._published:
             self._published = backends
             self._publish(backends)

@@ -25,6 +25,7 @@ class Member:
     state: State = State.STARTING
     start: Start | None = None  # of one that we started, once it is ready
     proven: bool = False  # was ready for PROVEN_AFTER
+    ended: bool = False  # by itself or by others, and is being cleaned up
     frozen: bool = False  # the driver was told so: between two requests, or as a spare
     used: float = 0.0  # when a request last was in it, or might have been
     # Resolved when it has to go: with what went wrong, for an operator, or

@@ -61,6 +61,9 @@ class Backends:
     endpoints: tuple[Endpoint, ...] = ()
     outage: Outage | None = None
     spares: bool = False  # frozen ones are there to be had at once
+    # Instances that have ended: nothing more will come from them, and their
+    # connections need not have said so.
+    ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

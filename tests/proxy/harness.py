@@ -177,9 +177,14 @@ class Harness:
         return self.service(*ports, upstreams=upstreams, **template)
 
     def publish(
-        self, instances: Iterable[Endpoint], *, name: str = "a", outage: Outage | None = None
+        self,
+        instances: Iterable[Endpoint],
+        *,
+        name: str = "a",
+        outage: Outage | None = None,
+        ended: tuple[str, ...] = (),
     ) -> None:
-        backends = Backends(tuple(instances), outage)
+        backends = Backends(tuple(instances), outage, ended=ended)
         self.call(lambda: self.plane.publish(f"{name}-00001", backends))
 
     @staticmethod

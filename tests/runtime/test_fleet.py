@@ -621,6 +621,25 @@ async def test_an_instance_that_exits_leaves_the_endpoints_in_that_very_moment()
 
 
 @simulated
+async def test_of_an_instance_that_exits_it_is_published_that_it_has_ended() -> None:
+    async with stage() as it:
+        seen: list[Backends] = []
+        it.on_publish = seen.append
+        it.fleet.start(4)
+        await until(100)
+        it.fleet.drain(["i3", "i4"])
+        it.driver.crash(InstanceId("i1"))
+        it.driver.crash(InstanceId("i3"))
+        assert seen[-1].ended == ("i1", "i3")
+
+        it.fleet.drained("i4")  # ends as it was asked to, with nothing in it
+        await until(101)
+        it.fleet.start(1)
+        await until(102)
+        assert not seen[-1].ended  # nothing is left of them
+
+
+@simulated
 async def test_an_instance_that_had_proved_itself_may_be_replaced_at_once() -> None:
     async with stage() as it:
         it.fleet.start(1)
