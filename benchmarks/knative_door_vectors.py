@@ -167,10 +167,21 @@ class _Nobody:
 
 
 def _capacity(given: Vector, expect: Vector) -> Iterator[str]:
+    count = given["trackers"] or given["backends"]
+    yield from _capacities(given["container_concurrency"], [count], [expect["capacity"]])
+
+
+def _infinite(given: Vector, expect: Vector) -> Iterator[str]:
+    """Who waits at capacity 0 is our breaker's matter; nobody is let past it."""
+    yield from _capacities(0, given["updates"], expect["capacity"])
+
+
+def _capacities(concurrency: int, counts: list[int], expected: list[int]) -> Iterator[str]:
+    """Of a revision that has first so many instances, then so many."""
     loop = asyncio.new_event_loop()
     try:
         throttler = Throttler(
-            Revision("a", 1, Template(concurrency=given["container_concurrency"])),
+            Revision("a", 1, Template(concurrency=concurrency)),
             _Nobody(),
             now=0.0,
             new_pool=lambda endpoint: Pool(
@@ -186,15 +197,16 @@ def _capacity(given: Vector, expect: Vector) -> Iterator[str]:
             clock=lambda: 0.0,
             watch=lambda: None,
         )
-        count = given["trackers"] or given["backends"]
-        throttler.publish(Backends(tuple(Endpoint(f"i{n}", "127.0.0.1", 1) for n in range(count))))
-        capacity = throttler.breaker.capacity
+        for count, wanted in zip(counts, expected, strict=True):
+            instances = tuple(Endpoint(f"i{n}", "127.0.0.1", 1) for n in range(count))
+            throttler.publish(Backends(instances))
+            capacity = throttler.breaker.capacity
+            if not concurrency:
+                capacity = min(capacity, 1)  # no limit: any number, where there is an instance
+            if capacity != wanted:
+                yield f"capacity of {count}: {capacity}, expected {wanted}"
     finally:
         loop.close()
-    if not given["container_concurrency"]:
-        capacity = min(capacity, 1)  # no limit: any number, where there is an instance
-    if capacity != expect["capacity"]:
-        yield f"capacity: {capacity}, expected {expect['capacity']}"
 
 
 def _statistics(given: Vector, expect: Vector) -> Iterator[str]:
@@ -232,6 +244,7 @@ def _validation(given: Vector, expect: Vector) -> Iterator[str]:
 
 
 COMPONENTS: Mapping[str, Callable[[Vector, Vector], Iterator[str]]] = {
+    "breaker_capacity": _infinite,
     "breaker_constructor": _constructor,
     "breaker_maybe": _maybe,
     "breaker_reserve": _reserve,

@@ -316,11 +316,10 @@ COMPONENTS: Mapping[str, Callable[[Vector, Vector], Iterator[str]]] = {
 ELSEWHERE: Mapping[str, str] = {
     "activator_concurrency_reporter": "a request that has to wait is told to the scaler as "
     "it comes; nothing is reported early and taken back",
-    "breaker_capacity": "no limit is a very large one for each instance, not a breaker of its own",
     "lb_random_choice2": "says what must be likely; tests/proxy replays the choice itself",
     "pick_indices": "shares instances between activators; one proxy has them all",
     "population_sample_size": "nothing is scraped, so nothing is sampled",
-    "queue_proxy_http": "the queue is bounded per revision, and the answer carries a reason",
+    "queue_proxy_http": "over connections, by tests/proxy/test_knative_door.py",
     "revision_gc": "a revision that nothing leads to is forgotten as soon as it is empty",
-    "timeout_handler": "tests/proxy/test_timeouts.py; there is no idle timeout for answers",
+    "timeout_handler": "over connections, by tests/proxy/test_knative_door.py",
 }

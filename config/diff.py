@@ -23,6 +23,7 @@ LIVE = frozenset(
         "max_instances",
         "timeout",
         "response_start_timeout",
+        "response_idle_timeout",
         "tunnel_drain_timeout",
         "tunnel_idle_timeout",
         "max_request_body",

@@ -362,6 +362,7 @@ _POD: Table = {
     "containerConcurrency": "concurrency",
     "timeoutSeconds": "timeout",
     "responseStartTimeoutSeconds": "response-start-timeout",
+    "idleTimeoutSeconds": "response-idle-timeout",
     "containers": _single(_CONTAINER, "container"),
     "enableServiceLinks": None,
     "serviceAccountName": None,

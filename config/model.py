@@ -257,6 +257,7 @@ class Template:
     max_instances: int = 10  # 0 = no limit
     timeout: float = 300.0
     response_start_timeout: float = 300.0
+    response_idle_timeout: float = 0.0  # of an answer of which nothing comes; 0 = none
     tunnel_idle_timeout: float = 3600.0  # of an upgraded connection; 0 = none
     tunnel_drain_timeout: float = 60.0  # of one whose instance is to go
     max_request_body: int | None = None  # bytes; None = no limit

@@ -48,6 +48,7 @@ _KEYS_OF_UPSTREAMS = (
     "concurrency",
     "timeout",
     "response-start-timeout",
+    "response-idle-timeout",
     "tunnel-drain-timeout",
     "tunnel-idle-timeout",
     "queue",
@@ -258,19 +259,20 @@ def _settle_timeouts(
 ) -> Template:
     """The first byte is due when the response is, unless a shorter time is given.
 
-    As Knative's responseStartTimeoutSeconds: lowering the timeout alone
-    lowers both.
+    As Knative's responseStartTimeoutSeconds and idleTimeoutSeconds: lowering the
+    timeout alone lowers the first, and the second counts before the first byte too.
     """
-    if template.response_start_timeout <= template.timeout:
-        return template
-    own = "response-start-timeout" in given.keys
-    default = "response-start-timeout" in defaults.keys and "timeout" not in given.keys
-    if (own or default) and _sound(report, path, "timeout", "response-start-timeout"):
-        report.refuse_at(
-            child(path, "response-start-timeout"),
-            f"must be at most the timeout of {template.timeout:g}s",
-        )
-    return replace(template, response_start_timeout=template.timeout)
+    for key in ("response-start-timeout", "response-idle-timeout"):
+        own = key in given.keys
+        default = key in defaults.keys and "timeout" not in given.keys
+        above = getattr(template, key.replace("-", "_")) > template.timeout
+        if above and (own or default) and _sound(report, path, "timeout", key):
+            report.refuse_at(
+                child(path, key), f"must be at most the timeout of {template.timeout:g}s"
+            )
+    idle = template.response_idle_timeout or template.timeout
+    first = min(template.response_start_timeout, template.timeout, idle)
+    return replace(template, response_start_timeout=first)
 
 
 def _check_scale(template: Template, given: Given, path: str, report: Report) -> None:

@@ -283,6 +283,7 @@ SERVICE: Section = {
     "max-instances": within(_whole, 0, math.inf, "0 or more (0 means no limit)"),
     "timeout": _positive_seconds,
     "response-start-timeout": _positive_seconds,
+    "response-idle-timeout": within(_seconds, 0, math.inf, "0s or more (0s means never)"),
     "tunnel-idle-timeout": within(_seconds, 0, math.inf, "0s or more (0s means never)"),
     "tunnel-drain-timeout": within(_seconds, 0, math.inf, "0s or more"),
     "max-request-body": within(quantity.memory, 0, math.inf, "0 or more"),

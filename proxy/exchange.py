@@ -23,6 +23,7 @@ from wakeful.proxy.wake_filters import Rule
 from wakeful.proxy.websocket import Frames
 
 if TYPE_CHECKING:
+    from wakeful.config.model import Template
     from wakeful.proxy.downstream import Downstream
     from wakeful.proxy.server import DataPlane
 
@@ -76,6 +77,7 @@ class Exchange:
         "_connecting",
         "_keep_alive",
         "_out",
+        "_passed_at",
         "_pending",
         "_pending_size",
         "_replayable",
@@ -136,6 +138,7 @@ class Exchange:
         self._keep_alive = head.keep_alive
         self._close_framed = False  # the end of the connection is the end of the body
         self._out: list[bytes] = []  # what one read from the instance brought
+        self._passed_at = 0.0  # when something of it came last, if there is a limit to that
 
     # Called by the downstream
 
@@ -280,7 +283,11 @@ class Exchange:
         self._stage = _ANSWERING
         self._response = head
         self.status = head.status
-        self.deadline = self.started + self._throttler.template.timeout
+        template = self._throttler.template
+        self.deadline = self.started + template.timeout
+        if template.response_idle_timeout:
+            self._passed_at = self.plane.clock()
+            self._watch_silence(template)
         if not self._request_done or self.plane.draining:
             # An instance that answers before it took the whole request may leave
             # what is left with nowhere to go, and the client may never stop.
@@ -319,6 +326,8 @@ class Exchange:
 
     def response_flush(self) -> None:
         """One read from the instance is parsed: one write to the client."""
+        if self._passed_at:
+            self._passed_at = self.plane.clock()  # the deadline follows when it has come
         self._flush_out()
         if self._response_done:
             assert self._response is not None
@@ -429,10 +438,20 @@ class Exchange:
                 self._fail(reply.QUEUE_TIMEOUT if warm else reply.COLD_START_TIMEOUT)
             else:
                 self._fail(reply.REQUEST_TIMEOUT)
-        elif self._stage is not _ANSWERING and now < self.started + template.timeout:
-            self._fail(reply.RESPONSE_TIMEOUT)
-        else:
+        elif now >= self.started + template.timeout:
             self._fail(reply.REQUEST_TIMEOUT)
+        elif self._stage is _ANSWERING and self._watch_silence(template) > now:
+            pass  # something came since the deadline was set, or the limit is another now
+        else:
+            self._fail(reply.RESPONSE_TIMEOUT)
+
+    def _watch_silence(self, template: Template) -> float:
+        """The next deadline of an answer, as its last sign of life gives it."""
+        self.deadline = self.started + template.timeout
+        if template.response_idle_timeout and self._passed_at:
+            due = self._passed_at + template.response_idle_timeout
+            self.deadline = min(self.deadline, due)
+        return self.deadline
 
     # Private: towards the instance
 

@@ -138,6 +138,7 @@ def test_settings_that_no_instance_is_made_from_are_named_once_and_change_no_dig
         "max_instances": 11,
         "timeout": 1.0,
         "response_start_timeout": 1.0,
+        "response_idle_timeout": 1.0,
         "tunnel_drain_timeout": 1.0,
         "tunnel_idle_timeout": 1.0,
         "max_request_body": 1,

@@ -174,6 +174,12 @@ BAD_VALUES = [
         "response-start-timeout",
         "must be at most the timeout of 300s",
     ),
+    (
+        "response-idle-timeout: 301s",
+        "4:28",
+        "response-idle-timeout",
+        "must be at most the timeout of 300s",
+    ),
     ("queue: 5", "4:12", "queue", "expected a mapping (KEY: VALUE), not '5'"),
     ("queue: {timeout: 0s}", "4:22", "queue.timeout", "must be more than 0s, not 0s"),
     (
@@ -816,10 +822,12 @@ def test_a_service_that_breaks_a_rule_with_a_default_is_told_so_itself() -> None
         services:
           a: {image: x, max-instances: 1}
           b: {image: x, response-start-timeout: 61s}
+          c: {image: x, response-idle-timeout: 61s}
         """) == [
         "f:3:32: services.a.max-instances: min-instances (2) is more than max-instances (1)",
         "f:3:32: services.a.max-instances: scale.activation (3) is more than max-instances (1)",
         "f:4:41: services.b.response-start-timeout: must be at most the timeout of 60s",
+        "f:5:40: services.c.response-idle-timeout: must be at most the timeout of 60s",
     ]
 
 

@@ -88,6 +88,7 @@ spec:
       containerConcurrency: 60
       timeoutSeconds: 100
       responseStartTimeoutSeconds: 20
+      idleTimeoutSeconds: 30
       serviceAccountName: default
       enableServiceLinks: false
       containers:
@@ -146,6 +147,7 @@ services:
     concurrency: 60
     timeout: 100s
     response-start-timeout: 20s
+    response-idle-timeout: 30s
     min-instances: 1
     max-instances: 7
     rollout-duration: 2m

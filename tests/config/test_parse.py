@@ -188,6 +188,7 @@ SERVICE_KEYS: list[tuple[str, dict[str, Any]]] = [
     ("min-instances: 40\nmax-instances: 0", {"min_instances": 40, "max_instances": 0}),
     ("timeout: 10m", {"timeout": 600.0}),
     ("response-start-timeout: 5s", {"response_start_timeout": 5.0}),
+    ("response-idle-timeout: 300s", {"response_idle_timeout": 300.0}),
     ("tunnel-idle-timeout: 0s", {"tunnel_idle_timeout": 0.0}),
     ("queue: {limit: 5}", {"queue": Queue(limit=5)}),
     ("queue: {timeout: 500ms}", {"queue": Queue(timeout=0.5)}),
@@ -409,6 +410,12 @@ def test_lowering_the_timeout_lowers_the_time_to_the_first_byte_with_it() -> Non
     top = "defaults: {timeout: 100s, response-start-timeout: 50s}\n"
     assert template("image: x\ntimeout: 20s", top).response_start_timeout == 20.0
     assert template("image: x\ntimeout: 90s", top).response_start_timeout == 50.0
+
+
+def test_an_answer_that_does_not_begin_is_silent_too() -> None:
+    assert template("image: x\nresponse-idle-timeout: 5s").response_start_timeout == 5.0
+    both = template("image: x\nresponse-idle-timeout: 5s\nresponse-start-timeout: 3s")
+    assert (both.response_start_timeout, both.response_idle_timeout) == (3.0, 5.0)
 
 
 def test_services_are_kept_in_the_order_of_the_file() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
+from dataclasses import replace
+
+import pytest
 
 from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import PATIENCE, Peer, answering, ok
@@ -105,6 +109,107 @@ def test_an_answer_that_takes_too_long_in_all_is_cut(harness: Harness) -> None:
     harness.clock.forward(61)
     assert client.ending() in ("end", "reset")
     assert client.received.endswith(b"first")
+
+
+class Dripping:
+    """An instance that sends a piece of its answer when it is told to."""
+
+    def __init__(self) -> None:
+        self._pieces: queue.Queue[bytes] = queue.Queue()
+        self.ended: list[str] = []
+
+    def script(self, peer: Peer) -> None:
+        peer.message()
+        try:
+            while piece := self._pieces.get(timeout=PATIENCE):
+                peer.send(piece)
+        except OSError:
+            pass  # it was cut off
+        self.ended.append(peer.ending())
+
+    def send(self, piece: bytes) -> None:
+        self._pieces.put(piece)
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_an_answer_of_which_nothing_comes_is_cut(harness: Harness, version: bytes) -> None:
+    dripping = Dripping()
+    harness.service(harness.backend(dripping.script), response_idle_timeout=10.0)
+    client = harness.connect()
+    client.send(get().replace(b"HTTP/1.1", version))
+    dripping.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    client.head()
+    for piece in (b"one", b"two", b"three", b"four"):  # 32 s in all
+        harness.clock.forward(8)
+        harness.sweep()
+        dripping.send(piece)
+        client.until(piece)
+    harness.clock.forward(8)
+    harness.sweep()
+    assert harness.call(harness.plane.in_hand) == 1
+    harness.clock.forward(3)
+    # HTTP/1.0 would take the end for the end of the answer.
+    assert client.ending() == ("end" if version == b"HTTP/1.1" else "reset")
+    assert not client.received.endswith(b"0\r\n\r\n")
+    dripping.send(b"")
+    harness.wait_for(lambda: dripping.ended)
+
+
+def test_a_silence_within_an_answer_is_no_matter_without_a_limit(harness: Harness) -> None:
+    dripping = Dripping()
+    harness.service(harness.backend(dripping.script), timeout=3600.0)
+    client = harness.get()
+    dripping.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    client.head()
+    harness.clock.forward(3000)
+    harness.sweep()
+    dripping.send(b"hello")
+    dripping.send(b"")
+    assert client.take(5) == b"hello"
+
+
+# Seconds of silence and in all; 20 pass.
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((10.0, 60.0), (0.0, 60.0)), ((10.0, 60.0), (30.0, 60.0)), ((0.0, 15.0), (10.0, 60.0))],
+)
+def test_an_answer_is_not_cut_by_a_limit_that_is_gone_or_was_not_there_when_it_began(
+    harness: Harness, before: tuple[float, float], after: tuple[float, float]
+) -> None:
+    dripping = Dripping()
+    silence, whole = before
+    throttler = harness.service(
+        harness.backend(dripping.script), response_idle_timeout=silence, timeout=whole
+    )
+    client = harness.get()
+    dripping.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    client.head()
+    silence, whole = after
+    template = replace(throttler.template, response_idle_timeout=silence, timeout=whole)
+    harness.call(lambda: throttler.retune(replace(throttler.revision, template=template)))
+    harness.clock.forward(20)
+    harness.sweep()
+    dripping.send(b"hello")
+    dripping.send(b"")
+    assert client.take(5) == b"hello"
+
+
+def test_what_passed_in_silence_does_not_put_off_the_end_of_the_whole_time(
+    harness: Harness,
+) -> None:
+    dripping = Dripping()
+    harness.service(harness.backend(dripping.script), response_idle_timeout=10.0, timeout=12.0)
+    client = harness.get()
+    dripping.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+    client.head()
+    harness.clock.forward(8)
+    harness.sweep()
+    dripping.send(b"hello")
+    client.until(b"hello")
+    harness.clock.forward(5)
+    assert client.ending() == "end"
+    dripping.send(b"")
+    harness.wait_for(lambda: dripping.ended)
 
 
 def test_waiting_too_long_behind_others(harness: Harness) -> None:
