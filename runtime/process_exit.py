@@ -22,7 +22,7 @@ class ExitWatch:
     def __init__(self, pid: int, ended: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._pid = pid
-        self._ended = ended
+        self._ended: Callable[[], None] | None = ended
         self._status: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._fd = _pidfd(pid)
@@ -54,7 +54,10 @@ class ExitWatch:
 
     def _finish(self) -> None:
         self.close()
-        self._ended()
+        # Who holds this is most likely what is called: a circle that only the collector undoes.
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
 
     def _poll(self) -> None:
         if self._has_ended():

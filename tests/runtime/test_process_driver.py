@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -128,6 +129,25 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
             runner.run(story())
 
     return run
+
+
+def test_nothing_is_left_of_a_stopped_one_for_the_collector(here: Here, run: Any) -> None:
+    async def story() -> None:
+        async with here.opened() as (driver, _):
+            gc.collect()
+            gc.disable()
+            try:
+                instance = new_id()
+                launched = await driver.start(python(POLITE), instance)
+                await asyncio.wait_for(ready(launched.address, Readiness()), 20)
+                await driver.stop(instance, 60)
+                await asyncio.sleep(0)
+                left = [it for it in gc.get_objects() if type(it) is module._Process]
+            finally:
+                gc.enable()
+            assert left == []
+
+    run(story)
 
 
 def test_an_instance_listens_on_its_own_port_and_runs_in_the_directory(
