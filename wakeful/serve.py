@@ -8,6 +8,7 @@ import gc
 import logging
 import resource
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,12 @@ log = logging.getLogger("wakeful")
 
 T = TypeVar("T")
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+
+# Seconds until a thread that works gives way to one that waits, which may be the loop's.
+# With Python's 5 ms requests waited for the threads that start twenty containers on two
+# busy cores up to 25 ms, and in all for 0.1 to 0.6 % of the time; so 0.06 to 0.08 %.
+_SWITCH_INTERVAL = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     _keep_heap()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 
@@ -120,6 +127,9 @@ def _keep_heap() -> None:
     if mallopt is not None:  # glibc's malloc.h
         mallopt(_M_MMAP_THRESHOLD, 4 << 20)
         mallopt(_M_TRIM_THRESHOLD, 8 << 20)
+        # One heap for all threads: of Python's only one runs at a time, and those that talk to
+        # an engine would each keep what the largest of its answers took.
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def _raise_file_limit() -> None:
