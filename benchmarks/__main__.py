@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from benchmarks import coldstart, cycles, freeze, proxy, scale
+from benchmarks import coldstart, cycles, freeze, neighbours, proxy, scale
 from benchmarks.children import CannotMeasure
 
 
@@ -35,6 +35,7 @@ main.add_command(coldstart.command)
 main.add_command(freeze.command)
 main.add_command(scale.command)
 main.add_command(cycles.command)
+main.add_command(neighbours.command)
 
 
 def _terminated(*_: object) -> None:

@@ -23,7 +23,7 @@ from wakeful.runtime.docker_client import new_client
 
 _FOLDER = Path(wakeful.demo.__file__).parent
 _FILES = ("serve.py", "hello.py")
-_COMMAND = ["python3", "-S", "/app/hello.py"]
+COMMAND = ["python3", "-S", "/app/hello.py"]
 _STOPPED = {"freeze-after": "never", "stop-after": "0s"}
 
 
@@ -75,7 +75,7 @@ def cycled(runtime: str, services: int) -> Iterator[Cycled]:
         yield Cycled(named, {"command": [sys.executable, "-S", str(_FOLDER / "hello.py")]})
         return
     with hello_image("cycles") as (client, tag):
-        yield Cycled(named, {"image": tag, "command": _COMMAND}, client)
+        yield Cycled(named, {"image": tag, "command": COMMAND}, client)
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def hello_image(purpose: str) -> Iterator[tuple[APIClient, str]]:
     try:
         files = {f"/app/{name}": (_FOLDER / name).read_bytes() for name in _FILES}
         try:
-            tag = image.build(files, _COMMAND, tag=f"wakeful-{purpose}:{uuid4().hex[:12]}")
+            tag = image.build(files, COMMAND, tag=f"wakeful-{purpose}:{uuid4().hex[:12]}")
         except image.ImageError as error:
             raise CannotMeasure(str(error)) from None
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,15 @@ class EngineHoldings:
                 if path := seen["NetworkSettings"]["SandboxKey"]:
                     self._namespaces[path] = container["Id"]
 
+    def instances(self) -> int:
+        return sum(not _is_sandbox(container) for container in self._containers())
+
     def sandboxes(self) -> int:
-        return sum("wakeful.role" in container["Labels"] for container in self._containers())
+        return sum(map(_is_sandbox, self._containers()))
 
     def counts(self) -> dict[str, int]:
         ours = self._containers()
-        sandboxes = sum("wakeful.role" in container["Labels"] for container in ours)
+        sandboxes = sum(map(_is_sandbox, ours))
         there = {container["Id"] for container in ours}
         mounted = {line.split()[4] for line in _mounts()}
         left = [path for path, whose in self._namespaces.items() if whose not in there]
@@ -83,6 +86,10 @@ class EngineHoldings:
         filters = {"label": f"wakeful.owner={self._owner}"}
         found: list[dict[str, Any]] = self._client.containers(all=True, filters=filters)
         return found
+
+
+def _is_sandbox(container: Mapping[str, Any]) -> bool:
+    return "wakeful.role" in container["Labels"]
 
 
 def _kind(target: str) -> str:
