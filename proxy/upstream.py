@@ -164,11 +164,12 @@ class Upstream(asyncio.Protocol):
         rest = self._partial + data if seen else data
         while True:
             end = rest.find(b"\r\n\r\n", max(seen - 3, 0)) + 4
+            if self._interim + (end if end >= 4 else len(rest)) > _MAX_HEAD:
+                exchange.upstream_broken("the head of the answer is too large")
+                return
             if end < 4:
                 self._partial = rest
-                if self._interim + len(rest) > _MAX_HEAD:
-                    exchange.upstream_broken("the head of the answer is too large")
-                elif grammar.malformed(rest, seen):
+                if grammar.malformed(rest, seen):
                     exchange.upstream_broken("the head of the answer is malformed")
                 return
             self._partial = b""

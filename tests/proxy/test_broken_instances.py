@@ -41,6 +41,8 @@ GARBAGE = {
     "interim with a bad coding": b"HTTP/1.1 103 E\r\nTransfer-Encoding: gzip\r\n"
     b"Content-Length: 1\r\n\r\n",
     "head too large": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000,
+    "whole head too large": b"HTTP/1.1 200 OK\r\nX: %b\r\nContent-Length: 0\r\n\r\n"
+    % (b"x" * 300_000),
 }
 
 
