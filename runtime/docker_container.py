@@ -1,7 +1,7 @@
 """One instance as one container: the engine calls, for a thread with a client.
 
-Containers are found by their labels, never by name alone: a name may belong
-to a stranger's container, and that must not be touched.
+Containers are found by their labels and then known by their ids, never by name: that
+may be changed, or belong to a stranger's container, and that must not be touched.
 """
 
 from __future__ import annotations
@@ -9,26 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import stat
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from docker.api.client import APIClient
 from docker.errors import APIError, NotFound
 
 from wakeful.config.model import Revision
-from wakeful.events import StartPhase
+from wakeful.events import Phases, StartPhase
 from wakeful.runtime.cgroup import Cgroup
 from wakeful.runtime.cgroup_usage import usage_of
-from wakeful.runtime.docker_client import cause
-from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.docker_events import exit_detail
 from wakeful.runtime.docker_images import Pin
 from wakeful.runtime.docker_sandbox import joined_by
@@ -44,9 +39,9 @@ from wakeful.runtime.docker_spec import (
 )
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of
-from wakeful.runtime.instance import Address, Found, InstanceId, Launched, Usage
+from wakeful.runtime.instance import Address, Found, InstanceId, Usage
 from wakeful.runtime.place import Place
-from wakeful.runtime.reach import LOOPBACK, Facts, Way, address_of
+from wakeful.runtime.reach import LOOPBACK, Way, address_of
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +50,16 @@ log = logging.getLogger(__name__)
 _NOWHERE = Address(LOOPBACK, 0)
 
 _DEAD = ("created", "exited", "dead")
+_LIVING = ("running", "paused")
 
 _MISSING_SOURCE = re.compile(r"bind source path does not exist: (.+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    container: str  # its id
+    address: Address
+    phases: Phases
 
 
 class Abandoned(DriverError):
@@ -72,7 +75,7 @@ def launch(
     place: Place,
     abandoned: threading.Event,
     asked: float,
-) -> Launched:
+) -> Started:
     """Create and start; when that fails, or is abandoned, nothing is left.
 
     ``asked``: the moment on the monotonic clock from which on its phases count.
@@ -95,7 +98,7 @@ def launch(
         raise
     started = time.monotonic()
     phases = ((StartPhase.CREATE, created - asked), (StartPhase.START, started - created))
-    return Launched(address, phases)
+    return Started(container, address, phases)
 
 
 def _whereabouts(client: APIClient, container: str, place: Place) -> Address:
@@ -144,18 +147,15 @@ def _create(
     return container
 
 
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
-    id: str
-    cgroup: Cgroup | None  # None: not to be reached from here
-
-
-def whereabouts(client: APIClient, owner: str, instance: InstanceId) -> Whereabouts:
-    container = _find(client, owner, instance)
-    if container is None:
-        raise DriverError(f"container {instance} is not there any more")
-    id: str = container["Id"]
-    return Whereabouts(id, cgroup_of(client.inspect_container(id)["State"]["Pid"], id))
+def cgroup(client: APIClient, container: str) -> Cgroup | None:
+    """None when it is not to be reached from here. Raises DriverError when there is none."""
+    try:
+        if not container:
+            raise NotFound("it was never there")
+        state = client.inspect_container(container)["State"]
+    except NotFound:
+        raise DriverError(f"container {container:.12} is not there any more") from None
+    return cgroup_of(state["Pid"], container)
 
 
 def pause(client: APIClient, container: str) -> None:
@@ -178,12 +178,10 @@ def unpause(client: APIClient, container: str) -> None:
             raise
 
 
-def thaw(client: APIClient, owner: str, instance: InstanceId) -> None:
+def thaw(client: APIClient, container: str) -> None:
     """Let it run, whoever has frozen it, and in whichever way."""
-    container = _find(client, owner, instance)
-    if container is not None:
-        with suppress(NotFound):
-            _thaw(client, container["Id"], client.inspect_container(container["Id"])["State"])
+    with suppress(NotFound):
+        _thaw(client, container, client.inspect_container(container)["State"])
 
 
 def _thaw(client: APIClient, container: str, state: Mapping[str, Any]) -> None:
@@ -197,29 +195,26 @@ def _thaw(client: APIClient, container: str, state: Mapping[str, Any]) -> None:
                 freezer.thaw()
 
 
-def usage(client: APIClient, owner: str, instance: InstanceId) -> Usage:
+def usage(client: APIClient, container: str) -> Usage:
     """From its cgroup where that can be read, else as the engine counts."""
-    found = whereabouts(client, owner, instance)
-    used = usage_of(found.cgroup) if found.cgroup is not None else Usage(None, None)
+    found = cgroup(client, container)
+    used = usage_of(found) if found is not None else Usage(None, None)
     if used.memory is not None and used.cpu is not None:
         return used
-    stats = client.stats(found.id, stream=False, one_shot=True)
+    stats = client.stats(container, stream=False, one_shot=True)
     memory = stats["memory_stats"]
     inactive = memory.get("stats", {}).get("total_inactive_file", 0)
     nanoseconds = stats["cpu_stats"]["cpu_usage"]["total_usage"]
     return Usage(max(0, int(memory.get("usage", 0)) - int(inactive)), nanoseconds / 1e9)
 
 
-def terminate(client: APIClient, owner: str, instance: InstanceId) -> bool:
+def terminate(client: APIClient, container: str) -> bool:
     """Ask it to end, with the signal its image names; False when it does not run."""
-    container = _find(client, owner, instance)
-    if container is None:
-        return False
     try:
-        inspected = client.inspect_container(container["Id"])
+        inspected = client.inspect_container(container)
         # Frozen, it would not see the signal.
-        _thaw(client, container["Id"], inspected["State"])
-        client.kill(container["Id"], inspected["Config"].get("StopSignal") or "SIGTERM")
+        _thaw(client, container, inspected["State"])
+        client.kill(container, inspected["Config"].get("StopSignal") or "SIGTERM")
     except NotFound:
         return False
     except APIError as error:
@@ -230,13 +225,10 @@ def terminate(client: APIClient, owner: str, instance: InstanceId) -> bool:
     return True
 
 
-def remove(client: APIClient, owner: str, instance: InstanceId) -> bool:
+def remove(client: APIClient, container: str) -> bool:
     """Kill and remove it with its volumes; False while another call is still doing so."""
-    container = _find(client, owner, instance)
-    if container is None:
-        return True
     try:
-        client.remove_container(container["Id"], v=True, force=True)
+        client.remove_container(container, v=True, force=True)
     except NotFound:
         return True
     except APIError as error:
@@ -246,55 +238,94 @@ def remove(client: APIClient, owner: str, instance: InstanceId) -> bool:
     return True
 
 
-def tail(client: APIClient, owner: str, instance: InstanceId, lines: int) -> list[str]:
-    container = _find(client, owner, instance)
-    if container is None or lines <= 0:
-        return []
+def tail(client: APIClient, container: str, lines: int) -> list[str]:
     try:
-        output: bytes = client.logs(container["Id"], tail=lines)
+        output: bytes = client.logs(container, tail=lines)
     except NotFound:
         return []
     return output.decode("utf-8", "replace").splitlines()[-lines:]
 
 
-def running(client: APIClient, owner: str, way: Way) -> list[Found]:
-    """The containers that can be adopted, and those that cannot as of no revision."""
-    found = []
+def find(client: APIClient, owner: str, instance: InstanceId) -> str:
+    """The id of its container; empty when there is none."""
+    with_label = _list(client, owner, f"{INSTANCE}={instance}", all=True)
+    return "" if not with_label else str(_first(with_label)["Id"])
+
+
+def running(client: APIClient, owner: str, way: Way) -> dict[str, Found]:
+    """By their ids, the containers that can be adopted, and those that cannot as of no revision."""
     listed = _list(client, owner, all=True)  # podman's other list has no paused ones
     networks = {container["Id"]: container for container in listed}
-    for container in listed:
+    found = {}
+    for instance, container in _originals(listed).items():
         labels = container["Labels"]
-        if container["State"] not in ("running", "paused") or not labels.get(PORT, "").isdecimal():
+        if container["State"] not in _LIVING or not labels.get(PORT, "").isdecimal():
             continue
         # Of one in a sandbox, the address is the sandbox's.
         holder = networks.get(joined_by(container), container)
         address = address_of(holder, int(labels[PORT]), way)
-        found.append(
-            Found(
-                InstanceId(labels.get(INSTANCE, "")),
-                labels.get(SERVICE, ""),
-                labels.get(REVISION, "") if address else "",
-                address or _NOWHERE,
-            )
+        found[container["Id"]] = Found(
+            instance,
+            labels.get(SERVICE, ""),
+            labels.get(REVISION, "") if address else "",
+            address or _NOWHERE,
         )
     return found
 
 
-def alive(client: APIClient, owner: str) -> set[InstanceId]:
+def _originals(listed: list[Mapping[str, Any]]) -> dict[InstanceId, Mapping[str, Any]]:
+    """Of several with the labels of one instance the first that there was."""
+    by_instance: dict[InstanceId, list[Mapping[str, Any]]] = {}
+    for container in listed:
+        if instance := container["Labels"].get(INSTANCE):
+            by_instance.setdefault(InstanceId(instance), []).append(container)
+    originals = {}
+    for instance, containers in by_instance.items():
+        original = originals[instance] = _first(containers)
+        for copy in containers:
+            if copy is not original:
+                log.warning(
+                    "container %.12s has the labels of instance %s, which is %.12s: left alone",
+                    *(copy["Id"], instance, original["Id"]),
+                )
+    return originals
+
+
+def _first(containers: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """An image that is made of a container has its labels, and so has what is made of that."""
+    # In seconds; of one second the latest is listed first.
+    return min(reversed(containers), key=lambda container: container["Created"])
+
+
+def living(client: APIClient, owner: str) -> dict[str, bool]:
+    """By their ids, whether they are paused."""
     listed = _list(client, owner, all=True)
-    return {InstanceId(c["Labels"].get(INSTANCE, "")) for c in listed if c["State"] not in _DEAD}
+    return {c["Id"]: c["State"] == "paused" for c in listed if c["State"] not in _DEAD}
 
 
-def ending(client: APIClient, owner: str, instance: InstanceId) -> str | None:
-    """How it ended; None when it has not."""
-    container = _find(client, owner, instance)
-    if container is None:
-        return "removed"
+def runs(client: APIClient, container: str) -> bool:
+    """Of one that is not there: no."""
     try:
-        state = client.inspect_container(container["Id"])["State"]
+        return bool(client.inspect_container(container)["State"]["Running"])
+    except NotFound:
+        return False
+
+
+def paused(client: APIClient, container: str) -> bool:
+    """Of one that is not there: no."""
+    try:
+        return bool(client.inspect_container(container)["State"]["Paused"])
+    except NotFound:
+        return False
+
+
+def ending(client: APIClient, container: str) -> str | None:
+    """How it ended; None when it has not."""
+    try:
+        state = client.inspect_container(container)["State"]
     except NotFound:
         return "removed"
-    return None if state["Running"] else _ending(state)
+    return None if state["Running"] else exit_detail(state["ExitCode"], state["OOMKilled"])
 
 
 def dead(client: APIClient, owner: str) -> list[str]:
@@ -312,57 +343,6 @@ def remove_dead(client: APIClient, container: str) -> None:
             raise
 
 
-def facts(client: APIClient, beside: bool) -> Facts:
-    """What says how instances can be reached. Costs the engine a look around: once."""
-    info: Mapping[str, Any] = {}
-    try:
-        info = client.info()
-    except APIError as error:
-        # A proxy in front of the engine may forbid it.
-        log.warning("the engine does not say what it is: %s", cause(error))
-    return Facts(
-        url=endpoint().url,
-        beside=beside,
-        rootless=any("name=rootless" in one for one in info.get("SecurityOptions") or ()),
-        system=info.get("OperatingSystem", ""),
-        name=info.get("Name", ""),
-        our_name=socket.gethostname(),
-        linux=sys.platform == "linux",
-    )
-
-
-def own_network(client: APIClient) -> str | None:
-    """The network to reach instances through, when we are in a container ourselves."""
-    for name in _own_names():
-        try:
-            container = client.inspect_container(name)
-        except NotFound:
-            continue
-        # A container may carry our name by chance: /.dockerenv is also found
-        # in machines made from images.
-        if container["Config"]["Hostname"] != socket.gethostname():
-            continue
-        for network, settings in container["NetworkSettings"]["Networks"].items():
-            if settings.get("IPAddress") or settings.get("GlobalIPv6Address"):
-                return str(network)
-    return None
-
-
-def _own_names() -> list[str]:
-    names = []
-    with suppress(OSError):
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-        # The engine mounts files of the container's own directory.
-        names = re.findall(r"/containers/([0-9a-f]{64})/hostname /etc/hostname ", mounts)
-    if not names and not Path("/.dockerenv").exists():
-        return []
-    return [*names, socket.gethostname()]
-
-
-def _find(client: APIClient, owner: str, instance: InstanceId) -> Mapping[str, Any] | None:
-    return next(iter(_list(client, owner, f"{INSTANCE}={instance}", all=True)), None)
-
-
 def _list(
     client: APIClient,
     owner: str,
@@ -372,7 +352,3 @@ def _list(
     filters = {"label": [f"{OWNER}={owner}", *labels]}
     listed: list[Mapping[str, Any]] = client.containers(all=all, filters=filters)
     return listed
-
-
-def _ending(state: Mapping[str, Any]) -> str:
-    return exit_detail(state["ExitCode"], state["OOMKilled"])

@@ -1,4 +1,4 @@
-"""The engine's stream of container exits, followed in a thread.
+"""The engine's stream of what happens to containers, followed in a thread.
 
 A stream may break, and what happened meanwhile is not told again: ``connected``
 is called each time it stands, so that its owner compares lists.
@@ -29,7 +29,8 @@ _SIGKILLED = 128 + 9
 
 
 class DockerEvents:
-    """Tells the loop of each instance and each network sandbox of ``owner`` that dies."""
+    """Tells the loop of each instance of ``owner`` that is started, paused or unpaused, and
+    dies, by anybody; and of each network sandbox that dies."""
 
     def __init__(
         self,
@@ -38,15 +39,20 @@ class DockerEvents:
         loop: AbstractEventLoop,
         *,
         connected: Callable[[], None],
-        died: Callable[[InstanceId, str], None],
+        started: Callable[[InstanceId, str], None],
+        paused: Callable[[InstanceId, str, bool], None],
+        died: Callable[[InstanceId, str, str], None],
         sandbox_died: Callable[[str, str], None],
     ) -> None:
         self._new_client = new_client
         self._owner = owner
         self._loop = loop
         self._connected = connected
+        # All are told the id of the container, too.
+        self._started = started
+        self._paused = paused
         self._died = died
-        self._sandbox_died = sandbox_died  # told its id
+        self._sandbox_died = sandbox_died
         self._closing = threading.Event()
         self._lock = threading.Lock()  # held where _stream meets _closing
         self._stream: CancellableStream[dict[str, Any]] | None = None
@@ -71,12 +77,14 @@ class DockerEvents:
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            reason: object = "the engine ended it"
             try:
                 self._follow()
             except Exception as error:  # whatever it was, exits must go on being seen
-                if not self._closing.is_set():
-                    level = logging.WARNING if self._attempts == 0 else logging.DEBUG
-                    log.log(level, "the stream of Docker events broke: %s", error)
+                reason = error
+            if not self._closing.is_set():
+                level = logging.WARNING if self._attempts == 0 else logging.DEBUG
+                log.log(level, "the stream of Docker events broke: %s", reason)
             self._closing.wait(_RETRY[min(self._attempts, len(_RETRY) - 1)])
             self._attempts += 1
 
@@ -89,7 +97,8 @@ class DockerEvents:
                 since=int(time.time()) - _OVERLAP,
                 filters={
                     "type": "container",
-                    "event": ["die", "died", "oom"],  # podman filters by its own word
+                    # podman filters by its own word, "died"
+                    "event": ["start", "pause", "unpause", "die", "died", "oom"],
                     "label": f"{OWNER}={self._owner}",
                 },
                 decode=True,
@@ -113,8 +122,17 @@ class DockerEvents:
     def _handle(self, client: APIClient, event: Mapping[str, Any]) -> None:
         container = event["Actor"]["ID"]
         attributes = event["Actor"]["Attributes"]
-        if event["Action"] == "oom":
+        instance, action = attributes.get(INSTANCE), event["Action"]
+        if action == "oom":
             self._out_of_memory.add(container)
+            return
+        if action in ("start", "pause", "unpause"):
+            if not instance:
+                pass
+            elif action == "start":
+                self._tell(self._started, InstanceId(instance), container)
+            else:
+                self._tell(self._paused, InstanceId(instance), container, action == "pause")
             return
         code = int(attributes.get("exitCode", 0))
         out_of_memory = container in self._out_of_memory
@@ -124,8 +142,8 @@ class DockerEvents:
             with suppress(APIError):
                 out_of_memory = client.inspect_container(container)["State"]["OOMKilled"]
         detail = exit_detail(code, out_of_memory)
-        if instance := attributes.get(INSTANCE):
-            self._tell(self._died, InstanceId(instance), detail)
+        if instance:
+            self._tell(self._died, InstanceId(instance), container, detail)
         elif attributes.get(ROLE) == SANDBOX:
             self._tell(self._sandbox_died, container, detail)
 

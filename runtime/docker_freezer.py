@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from wakeful.config.model import FreezerKind
 from wakeful.runtime import docker_container as containers
-from wakeful.runtime.cgroup import Cgroup
 from wakeful.runtime.docker_client import DockerClient
 from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError
@@ -41,21 +40,21 @@ _PATIENCE = 5.0
 @dataclass(slots=True, eq=False)
 class _Container:
     instance: InstanceId
+    container: str  # its id
     failed: Callable[[InstanceId], None]
     frozen: bool = False  # is what is wanted
     paused: bool = False  # by the engine, as far as is known
     gone: bool = False
-    id: str = ""  # once it was looked up
-    cgroup: Cgroup | None = None
+    looked_up: bool = False
+    calls: int = 0  # of the engine
     freezer: CgroupFreezer | None = None  # of the cgroup, if it can be written
     following: asyncio.Task[None] | None = None
 
 
 class DockerFreezer:
-    """Freezes and thaws the containers of ``owner``."""
+    """Freezes and thaws containers."""
 
-    def __init__(self, owner: str, kind: FreezerKind) -> None:
-        self._owner = owner
+    def __init__(self, kind: FreezerKind) -> None:
         self._kind = kind
         self._client = DockerClient(_THREADS)
         self._containers: dict[InstanceId, _Container] = {}  # that were frozen at least once
@@ -81,10 +80,12 @@ class DockerFreezer:
             self.name += f" ({problem})"
         await self._client.connect()
 
-    def freeze(self, instance: InstanceId, failed: Callable[[InstanceId], None]) -> None:
+    def freeze(
+        self, instance: InstanceId, container: str, failed: Callable[[InstanceId], None]
+    ) -> None:
         it = self._containers.get(instance)
         if it is None:
-            it = self._containers[instance] = _Container(instance, failed)
+            it = self._containers[instance] = _Container(instance, container, failed)
         it.frozen, it.failed = True, failed
         self._bring(it)
 
@@ -99,6 +100,16 @@ class DockerFreezer:
         it = self._containers.get(instance)
         if it is not None and it.following is not None:
             await asyncio.wait([it.following], timeout=_PATIENCE)
+
+    def pauses(self, instance: InstanceId) -> bool:
+        """Whether it is paused by us, or is about to be, or was a moment ago."""
+        it = self._containers.get(instance)
+        return it is not None and it.freezer is None and (it.paused or it.following is not None)
+
+    def calls(self, instance: InstanceId) -> int:
+        """How often the engine was asked to pause or unpause it."""
+        it = self._containers.get(instance)
+        return 0 if it is None else it.calls
 
     def forget(self, instance: InstanceId) -> None:
         """It has ended."""
@@ -160,13 +171,14 @@ class DockerFreezer:
         """Bring it from where it is to what is wanted, until they are the same."""
         retry = _FIRST_RETRY
         try:
-            if not it.id:
+            if not it.looked_up:
                 await self._look_up(it)
             while it.freezer is None and it.paused != it.frozen and not it.gone:
                 frozen = it.frozen
+                it.calls += 1
                 try:
                     await self._client.call(
-                        containers.pause if frozen else containers.unpause, it.id
+                        containers.pause if frozen else containers.unpause, it.container
                     )
                     it.paused = frozen
                 except DriverError as error:
@@ -185,13 +197,12 @@ class DockerFreezer:
 
     async def _look_up(self, it: _Container) -> None:
         """Find its cgroup. From then on that is written directly, if it can be."""
-        found = await self._client.call(containers.whereabouts, self._owner, it.instance)
-        it.cgroup = found.cgroup
+        cgroup = await self._client.call(containers.cgroup, it.container)
         if self._kind is not FreezerKind.ENGINE:
             freezer, problem = None, "its cgroup cannot be found from here"
-            if found.cgroup is not None:
+            if cgroup is not None:
                 try:
-                    freezer = CgroupFreezer(found.cgroup)
+                    freezer = CgroupFreezer(cgroup)
                 except OSError as error:
                     problem = f"{error.filename}: {(error.strerror or str(error)).lower()}"
             if freezer is None and self._kind is FreezerKind.DIRECT:
@@ -204,7 +215,7 @@ class DockerFreezer:
                 it.freezer = freezer
                 if it.frozen:
                     self._write(it, freezer)
-        it.id = found.id
+        it.looked_up = True
 
     def _give_up(self, it: _Container, error: DriverError) -> None:
         if it.frozen and not it.gone:

@@ -44,11 +44,16 @@ class Driver(Protocol):
     def sandboxes_ready(self) -> int | None:
         """Networks made beforehand that nothing is in yet; None where there are no such."""
 
-    async def open(self, exited: Callable[[Exit], None]) -> None:
+    async def open(
+        self,
+        exited: Callable[[Exit], None],
+        paused: Callable[[InstanceId, bool], None] | None = None,
+    ) -> None:
         """Connect. ``exited`` is called on the loop, once for each instance that ends.
 
         It is called also for instances that ``stop`` ended, and may be called
-        before ``start`` has returned. Raises EngineUnavailable.
+        before ``start`` has returned. ``paused`` is told of an instance that somebody else
+        has paused (True), or let run again, where that can be known. Raises EngineUnavailable.
         """
 
     async def start(

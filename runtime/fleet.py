@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from math import inf
 
 from wakeful.clock import Now
 from wakeful.config.model import Revision
@@ -19,8 +18,8 @@ from wakeful.metrics import Total
 from wakeful.runtime.backoff import FRESH, PROVEN_AFTER
 from wakeful.runtime.driver import Driver
 from wakeful.runtime.ending import Endings
+from wakeful.runtime.freezing import Freezing
 from wakeful.runtime.instance import Event, Exit, Found, InstanceId, State
-from wakeful.runtime.ladder import Spare
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.roster import Member, Roster
 from wakeful.runtime.spares import Spares
@@ -28,9 +27,6 @@ from wakeful.runtime.start import Starter, StartFailed
 from wakeful.runtime.turns import Turns
 
 logger = logging.getLogger(__name__)
-
-# After an instance could not be frozen.
-FREEZE_RETRY = 60.0
 
 
 class Fleet(Roster):
@@ -61,10 +57,7 @@ class Fleet(Roster):
         # All fleets of this host share the turns.
         self._starter = Starter(driver, prober, turns or Turns(), now)
         self._endings = Endings(driver)
-        # Where frozen ones are kept that nobody needs; None: they are stopped.
-        self._spares = spares
-        self._keeps_spares = True  # as far as this revision is concerned
-        self._freezes_from = -inf  # no sooner; after it failed
+        self.freezing = Freezing(driver, spares, now)
 
         self._tasks: set[asyncio.Task[None]] = set()
         self._backoff = FRESH
@@ -79,8 +72,6 @@ class Fleet(Roster):
         self.starts_failed = 0  # never became ready
         self.crashes = 0  # ended by themselves after they had been ready
         self.became_ready = 0
-        self.freezes = 0
-        self.thaws = 0
         self.start_seconds = 0.0  # from asked-for to ready, of those that became ready
         self.start_phases: dict[StartPhase, Total] = {}
 
@@ -117,15 +108,19 @@ class Fleet(Roster):
         for name in list(instances):
             it = self._members[InstanceId(name)]
             self._step(it, Event.THAW)
-            self._let_run(it)
+            self.freezing.let_run(it)
         self._announce()
 
     def keep_spares(self, keep: bool) -> None:
-        """Whether one that nobody needs may stay, frozen."""
-        self._keeps_spares = keep
+        """Whether one that nobody needs may stay, frozen; or that somebody else has paused."""
+        self.freezing.wanted = keep
         if not keep:
             for spare in self.spares:
                 self._stop_spare(spare, "its revision is gone")
+            for paused in self._those(State.PAUSED):
+                self._step(self._members[paused], Event.DRAIN)
+                if self._members[paused].vacant:
+                    self.drained(paused)
 
     def adopt(self, found: Found) -> None:
         """Take in an instance that runs already; it is ready when its probe passes."""
@@ -159,7 +154,7 @@ class Fleet(Roster):
             for it in self._members.values():
                 if it.state is State.FROZEN:
                     self._step(it, Event.STOP)
-                self._let_run(it)  # whoever finds it must find it running
+                self.freezing.let_run(it)  # whoever finds it must find it running
         else:
             for it in self._members.values():
                 self._withdraw(it)
@@ -174,10 +169,17 @@ class Fleet(Roster):
     def drained(self, instance: str) -> None:
         """No request is in it any more, and none will be."""
         it = self._members.get(InstanceId(instance))
-        if it is None or it.state is not State.DRAINING:
+        if it is None:
             return
-        if self._spares is not None and self._worth_keeping(self._spares):
-            self._keep(it, self._spares)
+        if it.state is State.PAUSED:
+            it.vacant = True
+            if not it.paused:
+                self._return(it)
+        if it.state is not State.DRAINING:
+            return
+        keeps = self.freezing.keeps(self.revision.template.idle)
+        if keeps and not it.paused and not self._closing:
+            self._keep(it)
         else:
             self._end(it, Event.STOP)
 
@@ -186,19 +188,19 @@ class Fleet(Roster):
         it = self._members.get(InstanceId(instance))
         if it is not None and it.state is State.READY and not self._closing:
             it.used = since
-            self._freeze(it)
+            self.freezing.freeze(it, self._runs_on)
 
     def rouse(self, instance: str) -> None:
         """A request is about to be written to it."""
         it = self._members.get(InstanceId(instance))
         if it is not None:
-            self._let_run(it)
+            self.freezing.let_run(it)
 
     # Called by the driver
 
     def _runs_on(self, instance: InstanceId) -> None:
-        """It could not be frozen; the next ones could not either, for a while."""
-        self._freezes_from = self._now() + FREEZE_RETRY
+        """It could not be frozen."""
+        self.freezing.failed()
         it = self._members.get(instance)
         if it is not None:
             it.frozen = False
@@ -224,34 +226,44 @@ class Fleet(Roster):
         self._end(it, Event.EXITED, f"exited: {exit.detail}")
         self._announce()
 
+    def paused(self, instance: InstanceId, paused: bool) -> None:
+        """Somebody else has paused it, or let it run again.
+
+        What is paused is theirs: it gets no request and counts for nothing, and it is not
+        stopped while there is a use for its revision. It comes back when nothing is in it.
+        """
+        it = self._members.get(instance)
+        if it is None:
+            return
+        it.paused = paused
+        if not paused and it.state is State.PAUSED and it.vacant:
+            self._return(it)
+        elif paused and it.state is State.FROZEN:
+            self._stop_spare(instance, "somebody else has paused it")
+        elif paused and it.state is State.READY and self.freezing.wanted and not self._closing:
+            it.vacant = False
+            self._withhold(it)
+            self._announce()
+
+    def _withhold(self, it: Member) -> None:
+        words = "%s: instance %s was paused by somebody else: no request goes there until it runs"
+        logger.warning(words, self.revision.name, it.id)
+        self._step(it, Event.PAUSE)
+
+    def _return(self, it: Member) -> None:
+        logger.info("%s: instance %s runs again", self.revision.name, it.id)
+        self.freezing.let_run(it)
+        self._step(it, Event.UNPAUSE)
+        self._announce()
+
     # Freezing
 
-    def _freeze(self, it: Member) -> None:
-        if not it.frozen and self._now() >= self._freezes_from:
-            it.frozen = True
-            self.freezes += 1
-            self._driver.freeze(it.id, self._runs_on)
-
-    def _let_run(self, it: Member) -> None:
-        if it.frozen:
-            it.frozen = False
-            self.thaws += 1
-            self._driver.thaw(it.id)
-
-    def _worth_keeping(self, spares: Spares) -> bool:
-        idle = self.revision.template.idle
-        able = idle.freeze_after is not None and self._now() >= self._freezes_from
-        wanted = self._keeps_spares and idle.stop_after > 0 and spares.budget > 0
-        return able and wanted and not self._closing
-
-    def _keep(self, it: Member, spares: Spares) -> None:
-        now = self._now()
+    def _keep(self, it: Member) -> None:
         if not it.frozen:
-            it.used = now
+            it.used = self._now()
         self._step(it, Event.FREEZE)
-        self._freeze(it)
-        until = now + self.revision.template.idle.stop_after
-        spares.keep(Spare(it.id, it.used, until), self._stop_spare)
+        self.freezing.freeze(it, self._runs_on)
+        self.freezing.keep(it, self.revision.template.idle, self._stop_spare)
         logger.info("%s: instance %s is kept, frozen", self.revision.name, it.id)
         self._announce()
 
@@ -317,6 +329,9 @@ class Fleet(Roster):
         self.start_seconds += took
         self._trouble, self.failure = None, ""
         self._step(it, Event.PROBE_PASSED)
+        if it.paused:  # a frozen kernel takes connections, too
+            it.vacant = True
+            self._withhold(it)
         words = ""
         if not it.found:
             it.start = Start(now, phases)
@@ -346,7 +361,7 @@ class Fleet(Roster):
 
     def _withdraw(self, it: Member) -> None:
         """Whatever state it is in: from now on it only waits to be stopped."""
-        if it.state is State.READY:
+        if it.state in (State.READY, State.PAUSED):
             self._step(it, Event.DRAIN)
         if it.state is not State.STOPPING:
             self._end(it, Event.STOP)
@@ -354,8 +369,8 @@ class Fleet(Roster):
     # Helpers
 
     def _step(self, it: Member, event: Event) -> None:
-        if it.state is State.FROZEN and self._spares is not None:
-            self._spares.release(it.id)
+        if it.state is State.FROZEN:
+            self.freezing.release(it)
         super()._step(it, event)
 
     def _announce(self) -> None:

@@ -21,6 +21,7 @@ def new_instance_id(revision: Revision) -> InstanceId:
 class State(StrEnum):
     STARTING = auto()  # asked for, not yet passing its readiness probe
     READY = auto()  # may be given requests
+    PAUSED = auto()  # by somebody else; out of balancing until it runs again
     DRAINING = auto()  # out of balancing; finishes what it has
     FROZEN = auto()  # a spare: nobody needs it, and it waits for being needed again
     STOPPING = auto()  # asked to end, or ended and being cleaned up
@@ -29,6 +30,8 @@ class State(StrEnum):
 
 class Event(StrEnum):
     PROBE_PASSED = auto()
+    PAUSE = auto()
+    UNPAUSE = auto()
     DRAIN = auto()
     FREEZE = auto()  # nothing is in it any more, and it is worth keeping
     THAW = auto()
@@ -43,8 +46,12 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.STARTING, Event.PROBE_PASSED): State.READY,
     (State.STARTING, Event.STOP): State.STOPPING,
     (State.STARTING, Event.EXITED): State.STOPPING,
+    (State.READY, Event.PAUSE): State.PAUSED,
     (State.READY, Event.DRAIN): State.DRAINING,
     (State.READY, Event.EXITED): State.STOPPING,
+    (State.PAUSED, Event.UNPAUSE): State.READY,
+    (State.PAUSED, Event.DRAIN): State.DRAINING,
+    (State.PAUSED, Event.EXITED): State.STOPPING,
     (State.DRAINING, Event.FREEZE): State.FROZEN,
     (State.DRAINING, Event.STOP): State.STOPPING,
     (State.DRAINING, Event.EXITED): State.STOPPING,

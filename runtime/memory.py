@@ -74,12 +74,17 @@ class MemoryDriver:
         self._instances: dict[InstanceId, _Running] = {}  # until stopped
         self._by_address: dict[Address, _Running] = {}
         self._exited: Callable[[Exit], None] | None = None
+        self._paused: Callable[[InstanceId, bool], None] | None = None
 
     # The Driver protocol
 
-    async def open(self, exited: Callable[[Exit], None]) -> None:
+    async def open(
+        self,
+        exited: Callable[[Exit], None],
+        paused: Callable[[InstanceId, bool], None] | None = None,
+    ) -> None:
         self._require_engine()
-        self._exited = exited
+        self._exited, self._paused = exited, paused
 
     async def start(
         self, revision: Revision, instance: InstanceId, turn: Turn = nullcontext
@@ -171,6 +176,12 @@ class MemoryDriver:
     def crash(self, instance: InstanceId, detail: str = "exit code 1") -> None:
         """End a running instance now, as if by itself."""
         self._end(self._instances[instance], detail)
+
+    def pause(self, instance: InstanceId, paused: bool = True) -> None:
+        """Freeze a running instance, as if by somebody else; or let it run again."""
+        self._instances[instance].frozen = paused
+        if self._paused is not None:
+            self._paused(instance, paused)
 
     def probe(self, address: Address, readiness: Readiness) -> MemoryProbe:
         """A Prober for the addresses of this driver."""

@@ -79,7 +79,12 @@ class ProcessDriver:
         self._discards: dict[InstanceId, asyncio.Task[None]] = {}  # of cancelled starts
         self._trimming: asyncio.TimerHandle | None = None
 
-    async def open(self, exited: Callable[[Exit], None]) -> None:
+    async def open(
+        self,
+        exited: Callable[[Exit], None],
+        paused: Callable[[InstanceId, bool], None] | None = None,
+    ) -> None:
+        # Nobody tells of a process that somebody else has stopped with SIGSTOP.
         self._exited = exited
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="wakeful-process")
         try:

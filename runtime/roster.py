@@ -27,6 +27,8 @@ class Member:
     proven: bool = False  # was ready for PROVEN_AFTER
     ended: bool = False  # by itself or by others, and is being cleaned up
     frozen: bool = False  # the driver was told so: between two requests, or as a spare
+    paused: bool = False  # by somebody else
+    vacant: bool = False  # while it is out of balancing: the proxy says that nothing is in it
     used: float = 0.0  # when a request last was in it, or might have been
     # Resolved when it has to go: with what went wrong, for an operator, or
     # with None when it goes because nobody needs it.

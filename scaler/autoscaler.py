@@ -230,6 +230,14 @@ class Autoscaler:
             if it.exited(exit, self._now()):
                 return
 
+    def paused(self, instance: InstanceId, paused: bool) -> None:
+        if self._closed:
+            return
+        for it in self._known.values():
+            if it.paused(instance, paused, self._now()):
+                self._sort(it)
+                return
+
     # Called to show what is
 
     def __contains__(self, revision: object) -> bool:

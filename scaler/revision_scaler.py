@@ -13,7 +13,7 @@ from math import inf
 from wakeful.config.model import Metric, Revision
 from wakeful.events import Load, Sample, StartPhase
 from wakeful.runtime.fleet import Fleet
-from wakeful.runtime.instance import Exit, Found, State
+from wakeful.runtime.instance import Exit, Found, InstanceId, State
 from wakeful.scaler import reflex
 from wakeful.scaler.attention import Attention
 from wakeful.scaler.decider import Policy
@@ -227,6 +227,19 @@ class RevisionScaler:
             self._start_missing(fleet, now, f"{exit.instance} exited")
         return True
 
+    def paused(self, instance: InstanceId, paused: bool, now: float) -> bool:
+        """False when the instance is none of this revision's.
+
+        One that somebody else has paused is missing; one that runs again may be too many.
+        """
+        if self._fleet is None or instance not in self._fleet:
+            return False
+        it, fleet = self._wake(now)
+        fleet.paused(instance, paused)
+        if self._worth_trying(it, fleet):
+            self._start_missing(fleet, now, f"{instance} is paused")
+        return True
+
     def _worth_trying(self, it: Attention, fleet: Fleet) -> bool:
         """After failed starts nothing is tried again for traffic that has gone away."""
         if not fleet.failing or fleet.count(State.READY) or self.held or self.awaited:
@@ -285,6 +298,7 @@ class RevisionScaler:
             starting=fleet.count(State.STARTING) if fleet else 0,
             ready=fleet.count(State.READY) if fleet else 0,
             resting=fleet.resting if fleet else 0,
+            paused=fleet.count(State.PAUSED) if fleet else 0,
             draining=fleet.count(State.DRAINING) if fleet else 0,
             frozen=fleet.count(State.FROZEN) if fleet else 0,
             stopping=fleet.count(State.STOPPING) if fleet else 0,
@@ -300,8 +314,8 @@ class RevisionScaler:
             starts=fleet.starts if fleet else 0,
             starts_failed=fleet.starts_failed if fleet else 0,
             crashes=fleet.crashes if fleet else 0,
-            freezes=fleet.freezes if fleet else 0,
-            thaws=fleet.thaws if fleet else 0,
+            freezes=fleet.freezing.freezes if fleet else 0,
+            thaws=fleet.freezing.thaws if fleet else 0,
             became_ready=fleet.became_ready if fleet else 0,
             start_seconds=fleet.start_seconds if fleet else 0.0,
             start_phases=_counted(fleet) if fleet else (),

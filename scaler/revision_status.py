@@ -22,6 +22,7 @@ class RevisionStatus(NamedTuple):
     starting: int
     ready: int
     resting: int  # of the ready ones: frozen until the next request
+    paused: int  # by somebody else
     draining: int
     frozen: int  # spares, which nobody needs now
     stopping: int
@@ -49,7 +50,8 @@ class RevisionStatus(NamedTuple):
     @property
     def instances(self) -> int:
         """In whatever state."""
-        return self.starting + self.ready + self.draining + self.frozen + self.stopping
+        there = self.starting + self.ready + self.paused
+        return there + self.draining + self.frozen + self.stopping
 
     @property
     def restarts(self) -> int:

@@ -111,7 +111,7 @@ class App:
                 self.plane, self._scaler, now=time.monotonic, settled=self._state.settle
             )
             self._admin = AdminServer(self._ready, self._metrics, self._standings, self._instances)
-            await self._driver.open(self._scaler.exited)
+            await self._driver.open(self._scaler.exited, self._scaler.paused)
         except DriverError as error:
             self._state.close()
             raise StartError(f"runtime {self.runtime}: {error}") from None

@@ -1,4 +1,4 @@
-"""A unix socket in front of the engine's, which a test can cut and mend."""
+"""A unix socket in front of the engine's, which a test can cut, mend and slow down."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+_EVENTS = b"/events"
+
 
 class Relay:
     """Lets a driver lose its engine without anybody else noticing."""
 
     def __init__(self, path: Path, target: str) -> None:
+        self.delay = 0.0  # seconds that each call is held up
+        self.deaf = False  # nobody is let hear of events
         self._path = path
         self._target = target
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._hearing: list[socket.socket] = []  # those of streams of events
         self._threads: list[threading.Thread] = []
+        self._ended = threading.Event()  # nothing is held up any more
         self._listener: socket.socket | None = None
 
     def mend(self) -> None:
+        self._ended.clear()
         self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._path))
@@ -29,17 +36,27 @@ class Relay:
     def cut(self) -> None:
         """Every connection breaks, and a new one is refused."""
         assert self._listener is not None
+        self._ended.set()
         self._listener.shutdown(socket.SHUT_RDWR)
-        with self._lock:
-            for one in self._sockets:
-                with suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+        self._break(self._sockets)
         for thread in self._threads:
             thread.join()
         self._threads.clear()
         for one in (self._listener, *self._sockets):
             one.close()
         self._sockets.clear()
+        self._hearing.clear()
+
+    def deafen(self) -> None:
+        """Streams of events break, and new ones do at once; all other calls go through."""
+        self.deaf = True
+        self._break(self._hearing)
+
+    def _break(self, sockets: list[socket.socket]) -> None:
+        with self._lock:
+            for one in sockets:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -51,8 +68,22 @@ class Relay:
             there.connect(self._target)
             with self._lock:
                 self._sockets += [here, there]
-            self._run(self._copy, here, there)
+            self._run(self._ask, here, there)
             self._run(self._copy, there, here)
+
+    def _ask(self, here: socket.socket, there: socket.socket) -> None:
+        with suppress(OSError):
+            while data := here.recv(65536):
+                if _EVENTS in data.partition(b"\r\n")[0]:
+                    with self._lock:
+                        self._hearing.append(here)
+                    if self.deaf:
+                        self._break([here])
+                        break
+                self._ended.wait(self.delay)
+                there.sendall(data)
+        with suppress(OSError):
+            there.shutdown(socket.SHUT_WR)
 
     def _copy(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):

@@ -23,6 +23,7 @@ from tests.integration.driving import (
 from wakeful.config.model import Container, Readiness, Revision
 from wakeful.runtime import docker_sandbox
 from wakeful.runtime.docker import DockerDriver
+from wakeful.runtime.docker_events import DockerEvents
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.probe import ready
@@ -61,9 +62,7 @@ async def stocked(
 
 async def known(driver: DockerDriver, number: int) -> None:
     """The engine has started one before the driver has heard of it."""
-    assert driver._places is not None
-    stock = driver._places.sandboxes
-    await until(lambda: len(stock._ready) == number)
+    await until(lambda: driver.sandboxes_ready == number)
 
 
 def test_an_instance_joins_a_sandbox_that_was_ready_and_serves(
@@ -170,7 +169,7 @@ def test_a_sandbox_that_ended_just_before_it_is_joined_costs_no_start(
 
 
 def test_an_ending_that_no_event_told_of_is_found(
-    app_image: str, owner: str, engine: APIClient
+    app_image: str, owner: str, engine: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hello = on(app_image, "sandbox")
 
@@ -178,10 +177,9 @@ def test_an_ending_that_no_event_told_of_is_found(
         async with stocked(engine, owner, hello) as (driver, exits, sandbox):
             instance = new_id()
             await ready((await driver.start(hello, instance)).address, Readiness())
-            assert driver._events is not None
-            await asyncio.to_thread(driver._events.close)
+            monkeypatch.setattr(DockerEvents, "_handle", lambda *_: None)
             engine.kill(sandbox)
-            await driver._reconcile()
+            await driver._opened().lives.reconcile()
             assert await exits.of(instance) == "its network sandbox ended: nobody saw how"
             await driver.stop(instance, 5)
         assert containers(engine, owner) == []
@@ -207,9 +205,9 @@ def test_an_adopted_instance_keeps_its_sandbox_and_those_of_nobody_are_removed(
         (orphan,) = sandboxes(engine, owner) - {mine}
 
         # As after kill -9: the first does nothing more, and nothing was closed.
-        assert first._places is not None
-        assert first._places.sandboxes._keeper is not None
-        first._places.sandboxes._keeper.cancel()
+        keeper = first._opened().places.sandboxes._keeper
+        assert keeper is not None
+        keeper.cancel()
         async with opened(owner) as (second, _):
             await until(lambda: sandboxes(engine, owner) == {mine})
             (found,) = await second.instances()

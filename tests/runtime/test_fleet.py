@@ -72,7 +72,7 @@ async def stage(
     prober: Prober | None = None,
 ) -> AsyncIterator[Stage]:
     it = Stage(default, template, turns, prober)
-    await it.driver.open(it.fleet.exited)
+    await it.driver.open(it.fleet.exited, it.fleet.paused)
     yield it
     await it.fleet.close(leave=False)
 

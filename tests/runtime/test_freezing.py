@@ -14,7 +14,7 @@ from wakeful.config.model import Idle, Revision, Template
 from wakeful.events import Backends
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.fleet import Fleet
-from wakeful.runtime.instance import Exit, InstanceId
+from wakeful.runtime.instance import Exit, InstanceId, Usage
 from wakeful.runtime.ladder import Spare
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.spares import Spares
@@ -94,7 +94,7 @@ async def test_an_instance_that_rests_is_frozen_and_stays_in_balancing() -> None
 
         it.a.rouse("a1")
         assert not it.frozen("a1")
-        assert (it.a.resting, it.a.freezes, it.a.thaws) == (0, 1, 1)
+        assert (it.a.resting, it.a.freezing.freezes, it.a.freezing.thaws) == (0, 1, 1)
 
 
 @simulated
@@ -118,10 +118,10 @@ async def test_one_that_cannot_be_frozen_runs_on_and_is_left_alone_for_a_minute(
         await until(2)
         assert (it.a.ready, it.a.resting) == (("a1",), 0)
         it.a.rest("a1", since=2.0)
-        assert it.a.freezes == 1
+        assert it.a.freezing.freezes == 1
         await until(62)
         it.a.rest("a1", since=62.0)
-        assert it.a.freezes == 2
+        assert it.a.freezing.freezes == 2
 
 
 # Spares
@@ -202,12 +202,12 @@ async def test_beyond_the_budget_the_least_recently_used_of_all_fleets_is_stoppe
 @simulated
 async def test_memory_that_cannot_be_read_is_assumed() -> None:
     class Secretive(MemoryDriver):
-        async def memory(self, instance: InstanceId) -> int:
+        async def usage(self, instance: InstanceId) -> Usage:
             raise DriverError("no")
 
     async with host() as it:
         spares = Spares(Secretive(), 1000 * MIB, now=asyncio.get_running_loop().time)
-        it.a._spares = it.spares = spares
+        it.a.freezing._spares = it.spares = spares
         it.a.start(1)
         await until(1)
         it.a.drain(["a1"])
@@ -219,9 +219,9 @@ async def test_memory_that_cannot_be_read_is_assumed() -> None:
 @simulated
 async def test_nothing_is_under_way_for_one_that_is_a_spare_no_more() -> None:
     class Slow(MemoryDriver):
-        async def memory(self, instance: InstanceId) -> int:
+        async def usage(self, instance: InstanceId) -> Usage:
             await asyncio.sleep(3600)
-            return 0
+            return Usage(None, None)
 
     clock = asyncio.get_running_loop().time
     stopped: list[InstanceId] = []
@@ -260,7 +260,7 @@ async def test_a_spare_that_cannot_be_frozen_is_stopped() -> None:
         await until(2)
         assert it.stops == [(1, "a1")]
         it.a.drain(["a2"])  # nor is another one tried
-        assert it.a.freezes == 1
+        assert it.a.freezing.freezes == 1
         await until(3)
         assert it.a.gone
 

@@ -22,7 +22,7 @@ class Row:
     instance: str
     service: str
     revision: str
-    state: str  # starting, ready, resting, draining, frozen, stopping
+    state: str  # starting, ready, resting, paused, draining, frozen, stopping
     in_flight: int
     concurrency: int  # the limit; 0 = none
     age: float  # since it was asked for, or found

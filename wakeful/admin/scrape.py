@@ -209,6 +209,7 @@ def _instances(page: Exposition, statuses: list[RevisionStatus]) -> None:
             for state, count in (
                 ("starting", status.starting),
                 ("ready", status.ready - status.resting),
+                ("paused", status.paused),
                 ("draining", status.draining),
                 ("frozen", status.resting + status.frozen),
                 ("stopping", status.stopping),
