@@ -185,10 +185,19 @@ def thaw(client: APIClient, container: str) -> None:
 
 
 def _thaw(client: APIClient, container: str, state: Mapping[str, Any]) -> None:
-    if state["Paused"]:
-        unpause(client, container)
-        return
     cgroup = cgroup_of(state["Pid"], container)
+    if state["Paused"]:
+        try:
+            unpause(client, container)
+        except APIError:
+            # By the engine's word it is paused, by the kernel's it runs: it was
+            # thawed directly meanwhile. The engine must be right before it can be told.
+            if cgroup is None:
+                raise
+            with closing(CgroupFreezer(cgroup)) as freezer:
+                freezer.freeze()
+            unpause(client, container)
+        return
     if cgroup is not None:
         with suppress(OSError), closing(CgroupFreezer(cgroup)) as freezer:
             if freezer.asked():

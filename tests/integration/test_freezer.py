@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from wakeful.config.model import FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
 from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError
-from wakeful.runtime.freezer import direct_problem
+from wakeful.runtime.freezer import CgroupFreezer, cgroup_of, direct_problem
 from wakeful.runtime.instance import Address, InstanceId
 from wakeful.runtime.probe import ready
 
@@ -277,6 +277,34 @@ def test_a_container_that_somebody_else_paused_is_asked_to_end_and_not_killed(
             engine.pause(instance)
             await it.driver.stop(instance, 10)
             assert await it.exits.of(instance) == "exit code 0"
+
+    asyncio.run(story())
+
+
+def test_one_that_the_engine_takes_for_paused_while_it_runs_is_adopted(
+    engine: APIClient, app_image: str, owner: str
+) -> None:
+    """Somebody paused it, and what thawed its cgroup did not ask the engine."""
+    if problem := direct_problem() or not_root():
+        pytest.skip(f"cgroups cannot be written here: {problem}")
+
+    async def story() -> None:
+        async with opened(engine, owner, FreezerKind.DIRECT) as it:
+            instance, _ = await it.start(app_image, "polite")
+        (container,) = containers(engine, owner)
+        engine.pause(container["Id"])
+        cgroup = cgroup_of(
+            engine.inspect_container(container["Id"])["State"]["Pid"], container["Id"]
+        )
+        assert cgroup is not None
+        with closing(CgroupFreezer(cgroup)) as freezer:
+            freezer.thaw()
+        async with opened(engine, owner, FreezerKind.DIRECT) as it:
+            (found,) = await it.driver.instances()
+            await ready(found.address, Readiness(path="/"))
+            assert not it.paused(instance)
+            await it.driver.stop(instance, 10)
+            assert exit_code(engine, container["Id"]) == 0
 
     asyncio.run(story())
 
