@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -271,6 +272,24 @@ def test_a_sandbox_has_no_rights_and_its_image_is_made_without_a_registry(
 
 
 # Other networks
+
+
+def test_whoever_else_stops_a_sandbox_need_not_wait_for_it(
+    app_image: str, owner: str, engine: APIClient
+) -> None:
+    async def story() -> None:
+        async with stocked(engine, owner, on(app_image, "sandbox")) as (_, _, sandbox):
+            began = int(time.time())
+            await asyncio.to_thread(engine.stop, sandbox, timeout=60)
+            signals = engine.events(
+                since=began,
+                until=int(time.time()) + 1,
+                filters={"container": sandbox, "event": "kill"},
+                decode=True,
+            )
+            assert [event["Actor"]["Attributes"]["signal"] for event in signals] == ["9"]
+
+    asyncio.run(story())
 
 
 def test_instances_on_the_hosts_network_each_have_a_port_of_their_own(
