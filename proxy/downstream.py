@@ -230,9 +230,9 @@ class Downstream(asyncio.Protocol):
 
     # Called by the data plane
 
-    def instance_ended(self, instance: str) -> None:
+    def instance_ended(self, instance: str, final: bool) -> None:
         if self._current is not None:
-            self._current.instance_ended(instance)
+            self._current.instance_ended(instance, final)
 
     # Called by the sweep
 

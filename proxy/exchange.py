@@ -414,8 +414,11 @@ class Exchange:
 
     # Called by the data plane
 
-    def instance_ended(self, instance: str) -> None:
-        """If it was this one's: no answer will come from there, nor the end of one."""
+    def instance_ended(self, instance: str, final: bool) -> None:
+        """If it was this one's: no answer will come from there, nor the end of one.
+
+        ``final``: what it had sent before has come by now.
+        """
         if self._slot is None or self._slot.endpoint.instance != instance:
             return
         if self._stage is _PLACED or self._stage is _DOUBTED:  # nothing of it was read
@@ -423,7 +426,7 @@ class Exchange:
                 self._connecting.cancel()
                 self._connecting = None
             self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
-        else:
+        elif final:
             self._fail(reply.UPSTREAM_FAILED)
 
     # Called by the sweep

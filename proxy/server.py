@@ -157,6 +157,9 @@ class DataPlane:
         throttler.publish(backends)
         for instance in backends.ended:
             if throttler.inside(instance):
+                # Its address may be another's soon: nobody waits for a connection to it.
+                for connection in list(self.connections):
+                    connection.instance_ended(instance, final=False)
                 self._ended.setdefault(instance, self.clock() + _LAST_WORDS)
                 self._watch()
 
@@ -258,7 +261,7 @@ class DataPlane:
     def _give_up(self, instance: str) -> None:
         """It has ended. Who has heard nothing of that, because its network went first, does now."""
         for connection in list(self.connections):
-            connection.instance_ended(instance)
+            connection.instance_ended(instance, final=True)
         for joined, (_, its) in list(self.tunnels.items()):
             if its == instance:
                 joined.cut()

@@ -105,7 +105,7 @@ def test_what_had_not_reached_the_instance_goes_to_another(harness: Harness) -> 
         harness.wait_for(lambda: throttler.breaker.active == 1)
         _, other = harness.endpoints(port, harness.backend(answering(ok(b"other"))))
         harness.publish([other], ended=("i0",))
-        pass_on(harness)
+        # At once: the address may be another's by now, and that might answer.
         assert client.message().body == b"other"
 
 
