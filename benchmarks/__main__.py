@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from benchmarks import coldstart, cycles, freeze, neighbours, proxy, scale
+from benchmarks import chaos, coldstart, cycles, freeze, neighbours, proxy, scale
 from benchmarks.children import CannotMeasure
 
 
@@ -36,6 +36,7 @@ main.add_command(freeze.command)
 main.add_command(scale.command)
 main.add_command(cycles.command)
 main.add_command(neighbours.command)
+main.add_command(chaos.command)
 
 
 def _terminated(*_: object) -> None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "benchmarks"]
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, timeout: float = 110) -> subprocess.CompletedProcess[str]:
     """Whatever it creates for a while is created in the folder."""
     return subprocess.run(
         [*PROGRAM, *arguments],
@@ -19,7 +19,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=timeout,
     )
 
 
