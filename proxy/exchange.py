@@ -11,16 +11,18 @@ import asyncio
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from wakeful.proxy import cold_start, framing, reply, wire_form
+from wakeful.proxy import cold_start, framing, reply, retry, wire_form
 from wakeful.proxy.framing import CHUNKED, LENGTH, UNTIL_CLOSE, RequestHead, ResponseHead
 from wakeful.proxy.headers import Headers, trailer_fields
 from wakeful.proxy.reply import Reply
+from wakeful.proxy.request_body import RequestBody
+from wakeful.proxy.retry import Again
+from wakeful.proxy.switch import switch
 from wakeful.proxy.throttler import Refused, Slot, Throttler
 from wakeful.proxy.traffic import choose
 from wakeful.proxy.tunnel import Tunnel
 from wakeful.proxy.upstream import Upstream
 from wakeful.proxy.wake_filters import Rule
-from wakeful.proxy.websocket import Frames
 
 if TYPE_CHECKING:
     from wakeful.config.model import Template
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 
 NEVER: Final = float("inf")
 
-# Methods that RFC 9110 §9.2.2 lets a proxy send again.
-_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-_MAX_ATTEMPTS: Final = 8
 _LARGE: Final = 16 * 1024  # bytes of a piece that is cheaper to write apart than to copy
 
 
@@ -73,15 +72,12 @@ class Exchange:
 
     __slots__ = (
         "_attempts",
+        "_body",
         "_close_framed",
         "_connecting",
         "_keep_alive",
         "_out",
         "_passed_at",
-        "_pending",
-        "_pending_size",
-        "_replayable",
-        "_request_done",
         "_response",
         "_response_done",
         "_slot",
@@ -127,11 +123,7 @@ class Exchange:
         self._upstream: Upstream | None = None
         self._wire: asyncio.Transport | None = None  # the upstream's transport
         self._attempts = 0
-        # Of the request
-        self._pending: list[bytes] | None = None  # body bytes, framed, with nowhere to go yet
-        self._pending_size = 0
-        self._request_done = whole
-        self._replayable = True  # _pending still holds every body byte that came
+        self._body: RequestBody | None = None if whole else RequestBody(head)
         # Of the response
         self._response: ResponseHead | None = None
         self._response_done = False
@@ -143,7 +135,7 @@ class Exchange:
     # Called by the downstream
 
     def begin(self) -> None:
-        """Route, find a place, and go; the body so far is in ``_pending``."""
+        """Route, find a place, and go; what came of a body is kept."""
         now = self.started = self.plane.clock()
         plane, head = self.plane, self.head
         route = plane.routes.match(head.host)
@@ -185,15 +177,16 @@ class Exchange:
             if longest is not None and self.received > longest:
                 self._fail(reply.BODY_TOO_LARGE)
                 return
-        if self.head.framing is CHUNKED:
-            self._send(b"%x\r\n%b\r\n" % (len(data), data), len(data))
-        else:
-            self._send(data, len(data))
+        body = self._body
+        assert body is not None
+        self._send(body, body.framed(data), len(data))
 
     def request_end(self, trailers: Headers) -> None:
-        self._request_done = True
-        if self.head.framing is CHUNKED:
-            self._send(b"0\r\n%b\r\n" % trailer_fields(trailers, self.head.nominated), 0)
+        body = self._body
+        assert body is not None
+        last = body.end(trailers)
+        if last:
+            self._send(body, last, 0)
 
     def request_broken(self, answer: Reply) -> None:
         """The rest of the body makes no sense: the instance must not take it for whole."""
@@ -218,7 +211,8 @@ class Exchange:
     @property
     def wants_body_paused(self) -> bool:
         """Holds as many body bytes as it may before an instance takes them."""
-        return self._wire is None and self._pending_size > self.plane.limits.buffer
+        body = self._body
+        return self._wire is None and body is not None and body.size > self.plane.limits.buffer
 
     # Called by the throttler
 
@@ -288,7 +282,8 @@ class Exchange:
         if template.response_idle_timeout:
             self._passed_at = self.plane.clock()
             self._watch_silence(template)
-        if not self._request_done or self.plane.draining:
+        body = self._body
+        if (body is not None and not body.done) or self.plane.draining:
             # An instance that answers before it took the whole request may leave
             # what is left with nowhere to go, and the client may never stop.
             self._keep_alive = False
@@ -306,7 +301,8 @@ class Exchange:
         self.sent = len(body)
         self._out.append(body)
         self.downstream.write(b"".join(self._out))
-        self._finish(self._request_done)
+        request = self._body
+        self._finish(request is None or request.done)
 
     def response_body(self, data: bytes) -> None:
         assert self._response is not None
@@ -331,20 +327,17 @@ class Exchange:
         self._flush_out()
         if self._response_done:
             assert self._response is not None
-            self._finish(self._response.reusable and self._request_done)
+            body = self._body
+            self._finish(self._response.reusable and (body is None or body.done))
 
     def switched(self, headers: Headers, rest: bytes) -> None:
         """101: from here on the two connections are one pipe."""
         upstream = self._upstream
-        if self._stage is not _SENT or self.head.upgrade is None or upstream is None:
+        if self._stage is not _SENT or upstream is None:
             self.upstream_broken("a switch of protocols that nobody asked for")
             return
-        chosen = [value for name, value in headers if name.lower() == b"upgrade"]
-        if not framing.was_offered(self.head.upgrade, chosen):
-            self.upstream_broken("a switch to a protocol that was not offered")
-            return
         try:
-            head = framing.response_head(self.head, 101, b"Switching Protocols", "1.1", headers)
+            to = switch(self.head, headers)
         except framing.BadResponse as error:
             self.upstream_broken(str(error))
             return
@@ -352,17 +345,7 @@ class Exchange:
         self.status = 101
         self.deadline = NEVER
         timing = b"" if self.cold is None else self._observe_cold_start(self.cold)
-        client = self.downstream.detach(
-            b"".join(
-                (
-                    head.status_line,
-                    *head.fields,
-                    timing,
-                    b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % b", ".join(chosen),
-                    rest,
-                )
-            )
-        )
+        client = self.downstream.detach(to.head(timing) + rest)
         self.sent += len(rest)
         behind = self.downstream.take_raw()
         self.received += len(behind)
@@ -373,7 +356,7 @@ class Exchange:
             self._tunnel_closed,
             now=self.plane.clock(),
             idle_timeout=self._throttler.template.tunnel_idle_timeout,
-            frames=_frames(chosen, rest),
+            frames=to.frames(rest),
         )
         assert self._slot is not None
         self.plane.tunnelled(joined, self._throttler, self._slot.endpoint.instance)
@@ -404,10 +387,16 @@ class Exchange:
                 self._fail(reply.UPSTREAM_FAILED)
             return
         assert upstream is not None
-        if not (upstream.discarded and self._replayable and self.head.method in _IDEMPOTENT):
+        again = retry.after_loss(
+            self.head.method,
+            self._body,
+            discarded=upstream.discarded,
+            reused=upstream.reused,
+        )
+        if again is Again.NOWHERE:
             self._fail(reply.UPSTREAM_FAILED)
         else:
-            self._connect_again(_PLACED if upstream.reused else _DOUBTED)
+            self._connect_again(_PLACED if again is Again.OVER_ANOTHER else _DOUBTED)
 
     def upstream_paused(self, paused: bool) -> None:
         self.downstream.hold_reading(paused)
@@ -480,7 +469,11 @@ class Exchange:
         deadline, last = now + template.response_start_timeout, self.started + template.timeout
         self.deadline = deadline if deadline < last else last
         upstream = slot.pool.take()
-        if upstream is not None and upstream.idle_since < slot.doubted and not self._repeatable():
+        if (
+            upstream is not None
+            and upstream.idle_since < slot.doubted  # it may be dead
+            and not retry.possible(self.head.method, self._body, self.plane.limits.buffer)
+        ):
             upstream.close()
             slot.pool.close_idle(slot.doubted)
             upstream = slot.pool.take()
@@ -488,11 +481,6 @@ class Exchange:
             self._dispatch(upstream)
         else:
             self._connecting = slot.pool.connect(self)
-
-    def _repeatable(self) -> bool:
-        """It may be sent again when its connection turns out to be dead."""
-        whole = self._request_done and self._pending_size <= self.plane.limits.buffer
-        return whole and self.head.method in _IDEMPOTENT
 
     def _dispatch(self, upstream: Upstream) -> None:
         """Write the head, with whatever of the body is here, at once."""
@@ -503,28 +491,24 @@ class Exchange:
         if not (head.has_request_id and head.has_traceparent):
             self.identity = plane.identities.next()
         message = wire_form.request(head, self.identity, self.downstream.forwarded(head))
-        if self._pending:
-            message += self._pending
-            # A small, whole body is kept: it can be written again if nobody read it.
-            if not self._request_done or self._pending_size > self.plane.limits.buffer:
-                self._pending = None
-                self._replayable = False
-            self.downstream.hold_reading(False)  # before the write, which may ask for the opposite
+        body = self._body
+        if body is not None:
+            kept = body.take(plane.limits.buffer)
+            if kept:
+                message += kept
+                self.downstream.hold_reading(False)  # before the write, which may ask otherwise
         wire.write(b"".join(message))
         if self.downstream.write_paused:
             wire.pause_reading()
 
-    def _send(self, framed: bytes, size: int) -> None:
+    def _send(self, body: RequestBody, framed: bytes, size: int) -> None:
         if self._stage is _OVER:
             return
         if self._wire is not None:
-            self._replayable = False
+            body.replayable = False
             self._wire.write(framed)
         else:
-            if self._pending is None:
-                self._pending = []
-            self._pending.append(framed)
-            self._pending_size += size
+            body.keep(framed, size)
 
     def _try_elsewhere(self, otherwise: Reply) -> None:
         """Nothing of it was read here: another instance may have the request."""
@@ -532,7 +516,7 @@ class Exchange:
         assert self._slot is not None
         slot, self._attempts = self._slot, self._attempts + 1
         template = self._throttler.template
-        if self._attempts >= _MAX_ATTEMPTS:
+        if self._attempts >= retry.MOST_ATTEMPTS:
             self._fail(otherwise)
             return
         if self.ignored is not None:
@@ -549,13 +533,7 @@ class Exchange:
             self._fail(otherwise)
 
     def _connect_again(self, stage: Stage) -> None:
-        """What was written was thrown away, or so it seems.
-
-        A connection that was kept had been closed before, so a fresh one may
-        carry the request. A fresh one was reset by the instance, which then may
-        have read the request, or by the kernel because the instance ended and
-        had not: only then is another connection refused.
-        """
+        """Over a fresh connection, or only to see whether there is one (``stage``)."""
         assert self._slot is not None
         self._stage = stage
         self.downstream.hold_reading(False)  # what this request still brings is kept
@@ -567,7 +545,8 @@ class Exchange:
         """An answer of our own, in place of an instance's."""
         plane = self.plane
         self.status, self.reason = answer.status, answer.reason
-        if not self._request_done or plane.draining or self.head.version != "1.1":
+        body = self._body
+        if (body is not None and not body.done) or plane.draining or self.head.version != "1.1":
             self._keep_alive = False
         plane.count_rejected(self._throttler, answer.reason)
         self.downstream.write(
@@ -653,12 +632,3 @@ class Exchange:
         if access is not None:
             access.record(self, throttler, self._slot, now)
         self.downstream.exchange_over(self, self._keep_alive, now)
-
-
-def _frames(chosen: list[bytes], rest: bytes) -> Frames | None:
-    """What follows the instance's WebSocket frames, of which some came behind its head."""
-    if [value.lower() for value in chosen] != [b"websocket"]:
-        return None
-    frames = Frames()
-    frames.feed(rest)
-    return frames

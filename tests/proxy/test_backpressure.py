@@ -90,7 +90,8 @@ def test_a_body_without_an_instance_yet_is_held_within_bounds(harness: Harness) 
     (connection,) = harness.plane.connections
     exchange = connection._current
     assert exchange is not None
-    assert exchange._pending_size < MEGABYTE
+    assert exchange._body is not None
+    assert exchange._body.size < MEGABYTE
     _give_up(harness, client, upload)
 
 
