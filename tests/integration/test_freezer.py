@@ -43,18 +43,39 @@ def not_root() -> str | None:
 
 
 class Stage:
-    def __init__(self, engine: APIClient, owner: str, kind: FreezerKind) -> None:
+    """A driver that freezes in one way, and what it has started."""
+
+    def __init__(self, engine: APIClient, image: str, owner: str, kind: FreezerKind) -> None:
         self.engine = engine
+        self.image = image
         self.owner = owner
         self.kind = kind
         self.exits = Exits()
         self.driver = DockerDriver(owner, freezer=kind)
         self.failed: list[InstanceId] = []
 
-    async def start(self, image: str, behaviour: str) -> tuple[InstanceId, Address]:
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Stage]:
+        await self.driver.open(self.exits)
+        try:
+            yield self
+        finally:
+            await self.driver.close()
+
+    def again(self) -> Stage:
+        """As another run of wakeful finds it."""
+        return Stage(self.engine, self.image, self.owner, self.kind)
+
+    async def start(self, behaviour: str = "polite") -> tuple[InstanceId, Address]:
         instance = new_id()
-        address = (await self.driver.start(revision(image, behaviour), instance)).address
+        address = (await self.driver.start(revision(self.image, behaviour), instance)).address
         await ready(address, Readiness(path="/"))
+        return instance, address
+
+    async def start_frozen(self) -> tuple[InstanceId, Address]:
+        instance, address = await self.start()
+        self.freeze(instance)
+        await until(lambda: self.frozen(instance))
         return instance, address
 
     def freeze(self, instance: InstanceId) -> None:
@@ -110,23 +131,16 @@ def frozen_by_kernel(pid: int) -> bool:
     return "frozen 1" in events
 
 
-@asynccontextmanager
-async def opened(engine: APIClient, owner: str, kind: FreezerKind) -> AsyncIterator[Stage]:
-    it = Stage(engine, owner, kind)
-    await it.driver.open(it.exits)
-    try:
-        yield it
-    finally:
-        await it.driver.close()
+@pytest.fixture
+def stage(engine: APIClient, app_image: str, owner: str, kind: FreezerKind) -> Stage:
+    return Stage(engine, app_image, owner, kind)
 
 
-def test_a_counter_in_a_frozen_container_does_not_move(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
-) -> None:
+def test_a_counter_in_a_frozen_container_does_not_move(stage: Stage) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            frozen, _ = await it.start(app_image, "ticking")
-            other, _ = await it.start(app_image, "ticking")
+        async with stage.opened() as it:
+            frozen, _ = await it.start("ticking")
+            other, _ = await it.start("ticking")
             it.freeze(frozen)
             await until(lambda: it.frozen(frozen))
             await it.passed(other, 10)  # what it had written is read by now
@@ -142,13 +156,11 @@ def test_a_counter_in_a_frozen_container_does_not_move(
 
 
 def test_a_request_written_to_a_frozen_container_is_answered_when_it_is_thawed(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+    stage: Stage,
 ) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, address = await it.start(app_image, "polite")
-            it.freeze(instance)
-            await until(lambda: it.frozen(instance))
+        async with stage.opened() as it:
+            instance, address = await it.start_frozen()
             with socket.create_connection((address.host, address.port), 5) as client:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
                 client.setblocking(False)
@@ -162,12 +174,10 @@ def test_a_request_written_to_a_frozen_container_is_answered_when_it_is_thawed(
     asyncio.run(story())
 
 
-def test_the_last_word_counts_whatever_is_under_way(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
-) -> None:
+def test_the_last_word_counts_whatever_is_under_way(stage: Stage) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, address = await it.start(app_image, "polite")
+        async with stage.opened() as it:
+            instance, address = await it.start()
             for turns in range(12):
                 it.freeze(instance)
                 for _ in range(turns):
@@ -179,54 +189,44 @@ def test_the_last_word_counts_whatever_is_under_way(
             it.driver.thaw(instance)
             it.freeze(instance)
             await until(lambda: it.frozen(instance))
-            assert it.paused(instance) == (kind is FreezerKind.ENGINE)
+            assert it.paused(instance) == (stage.kind is FreezerKind.ENGINE)
 
     asyncio.run(story())
 
 
-def test_a_frozen_container_is_asked_to_end_and_not_killed(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
-) -> None:
+def test_a_frozen_container_is_asked_to_end_and_not_killed(stage: Stage) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, _ = await it.start(app_image, "polite")
-            it.freeze(instance)
-            await until(lambda: it.frozen(instance))
+        async with stage.opened() as it:
+            instance, _ = await it.start_frozen()
             await it.driver.stop(instance, 10)
             assert await it.exits.of(instance) == "exit code 0"
-            assert containers(engine, owner) == []
+            assert containers(stage.engine, stage.owner) == []
 
     asyncio.run(story())
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["adopted", "stranger"])
-def test_what_an_earlier_run_left_frozen_is_thawed(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind, known: bool
-) -> None:
+def test_what_an_earlier_run_left_frozen_is_thawed(stage: Stage, known: bool) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, address = await it.start(app_image, "polite")
-            it.freeze(instance)
-            await until(lambda: it.frozen(instance))
-        async with opened(engine, owner, kind) as it:
+        async with stage.opened() as it:
+            instance, address = await it.start_frozen()
+        async with stage.again().opened() as it:
             if known:
                 (found,) = await it.driver.instances()
                 assert (found.instance, found.address) == (instance, address)
                 await ready(address, Readiness(path="/"))
-            (container,) = containers(engine, owner)
+            (container,) = containers(stage.engine, stage.owner)
             await it.driver.stop(instance, 10)
-            assert exit_code(engine, container["Id"]) == 0
-            assert containers(engine, owner) == []
+            assert exit_code(stage.engine, container["Id"]) == 0
+            assert containers(stage.engine, stage.owner) == []
 
     asyncio.run(story())
 
 
-def test_what_it_uses_is_known(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
-) -> None:
+def test_what_it_uses_is_known(stage: Stage) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, _ = await it.start(app_image, "polite")
+        async with stage.opened() as it:
+            instance, _ = await it.start()
             it.freeze(instance)
             used = await it.driver.usage(instance)
             assert used.memory is not None
@@ -240,14 +240,12 @@ def test_what_it_uses_is_known(
 
 
 def test_a_container_that_ended_while_it_was_frozen_is_reported_and_can_be_thawed(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
+    stage: Stage,
 ) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, _ = await it.start(app_image, "polite")
-            it.freeze(instance)
-            await until(lambda: it.frozen(instance))
-            engine.remove_container(instance, force=True)
+        async with stage.opened() as it:
+            instance, _ = await it.start_frozen()
+            stage.engine.remove_container(instance, force=True)
             assert await it.exits.of(instance) == "killed by signal 9"
             it.driver.thaw(instance)
             await it.driver.stop(instance, 1)
@@ -255,11 +253,9 @@ def test_a_container_that_ended_while_it_was_frozen_is_reported_and_can_be_thawe
     asyncio.run(story())
 
 
-def test_one_that_is_not_there_cannot_be_frozen_and_that_is_said(
-    engine: APIClient, owner: str, kind: FreezerKind
-) -> None:
+def test_one_that_is_not_there_cannot_be_frozen_and_that_is_said(stage: Stage) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
+        async with stage.opened() as it:
             nobody = new_id()
             it.freeze(nobody)
             await until(lambda: bool(it.failed))
@@ -268,13 +264,11 @@ def test_one_that_is_not_there_cannot_be_frozen_and_that_is_said(
     asyncio.run(story())
 
 
-def test_a_container_that_somebody_else_paused_is_asked_to_end_and_not_killed(
-    engine: APIClient, app_image: str, owner: str, kind: FreezerKind
-) -> None:
+def test_a_container_that_somebody_else_paused_is_asked_to_end_and_not_killed(stage: Stage) -> None:
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, _ = await it.start(app_image, "polite")
-            engine.pause(instance)
+        async with stage.opened() as it:
+            instance, _ = await it.start()
+            stage.engine.pause(instance)
             await it.driver.stop(instance, 10)
             assert await it.exits.of(instance) == "exit code 0"
 
@@ -288,9 +282,11 @@ def test_one_that_the_engine_takes_for_paused_while_it_runs_is_adopted(
     if problem := direct_problem() or not_root():
         pytest.skip(f"cgroups cannot be written here: {problem}")
 
+    stage = Stage(engine, app_image, owner, FreezerKind.DIRECT)
+
     async def story() -> None:
-        async with opened(engine, owner, FreezerKind.DIRECT) as it:
-            instance, _ = await it.start(app_image, "polite")
+        async with stage.opened() as it:
+            instance, _ = await it.start()
         (container,) = containers(engine, owner)
         engine.pause(container["Id"])
         cgroup = cgroup_of(
@@ -299,7 +295,7 @@ def test_one_that_the_engine_takes_for_paused_while_it_runs_is_adopted(
         assert cgroup is not None
         with closing(CgroupFreezer(cgroup)) as freezer:
             freezer.thaw()
-        async with opened(engine, owner, FreezerKind.DIRECT) as it:
+        async with stage.again().opened() as it:
             (found,) = await it.driver.instances()
             await ready(found.address, Readiness(path="/"))
             assert not it.paused(instance)
@@ -325,9 +321,9 @@ def test_what_was_paused_is_thawed_as_soon_as_the_engine_is_back(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
 
     async def story() -> None:
-        async with opened(engine, owner, FreezerKind.ENGINE) as it:
-            paused, address = await it.start(app_image, "polite")
-            other, _ = await it.start(app_image, "polite")
+        async with Stage(engine, app_image, owner, FreezerKind.ENGINE).opened() as it:
+            paused, address = await it.start()
+            other, _ = await it.start()
             it.freeze(paused)
             await until(lambda: it.frozen(paused))
             await it.driver._freezer.settled(paused)  # the call that paused it is over, too
@@ -350,18 +346,18 @@ def test_what_was_paused_is_thawed_as_soon_as_the_engine_is_back(
 
 
 def test_a_cgroup_that_must_be_written_and_cannot_be_is_said_at_the_start(
-    engine: APIClient, owner: str, monkeypatch: pytest.MonkeyPatch
+    engine: APIClient, app_image: str, owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = "/sys/fs/cgroup is not writable"
     monkeypatch.setattr("wakeful.runtime.docker_freezer.direct_problem", lambda: problem)
 
     async def refused() -> None:
         with pytest.raises(DriverError, match=f"freezer direct: {problem}"):
-            async with opened(engine, owner, FreezerKind.DIRECT):
+            async with Stage(engine, app_image, owner, FreezerKind.DIRECT).opened():
                 pass
 
     async def fallen_back() -> None:
-        async with opened(engine, owner, FreezerKind.AUTO) as it:
+        async with Stage(engine, app_image, owner, FreezerKind.AUTO).opened() as it:
             assert it.driver.freezer == f"docker pause ({problem})"
 
     asyncio.run(refused())
@@ -370,21 +366,17 @@ def test_a_cgroup_that_must_be_written_and_cannot_be_is_said_at_the_start(
 
 @pytest.mark.parametrize("kind", [FreezerKind.AUTO, FreezerKind.DIRECT])
 def test_one_container_whose_cgroup_cannot_be_reached_is_paused_or_not_frozen(
-    engine: APIClient,
-    app_image: str,
-    owner: str,
-    kind: FreezerKind,
-    monkeypatch: pytest.MonkeyPatch,
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if problem := direct_problem():
         pytest.skip(f"cgroups cannot be written here: {problem}")
     monkeypatch.setattr("wakeful.runtime.docker_container.cgroup_of", lambda pid, id: None)
 
     async def story() -> None:
-        async with opened(engine, owner, kind) as it:
-            instance, address = await it.start(app_image, "polite")
+        async with stage.opened() as it:
+            instance, address = await it.start()
             it.freeze(instance)
-            if kind is FreezerKind.DIRECT:
+            if stage.kind is FreezerKind.DIRECT:
                 await until(lambda: it.failed == [instance])
             else:
                 await until(lambda: it.paused(instance))
