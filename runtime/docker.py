@@ -165,7 +165,7 @@ class DockerDriver:
         except BaseException:
             it.lives.failed(instance)
             raise
-        it.lives.began(instance, started.container)
+        it.lives.began(instance, started.container, started.address)
         return Launched(started.address, started.phases)
 
     async def stop(self, instance: InstanceId, grace: float) -> None:
@@ -223,7 +223,7 @@ class DockerDriver:
         if unknown:
             await asyncio.gather(*(it.client.call(containers.thaw, c) for c in unknown))
             for container, found in unknown.items():
-                it.lives.found(found.instance, container)
+                it.lives.found(found.instance, container, found.address)
             it.places.hold({found.instance: found.address for found in unknown.values()})
             await it.lives.reconcile()  # one may have ended before it was known
         it.lives.complete = True

@@ -18,7 +18,7 @@ from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient
 from wakeful.runtime.docker_freezer import DockerFreezer
 from wakeful.runtime.driver import DriverError
-from wakeful.runtime.instance import Exit, InstanceId
+from wakeful.runtime.instance import Address, Exit, InstanceId
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Life:
     """One container, until it has been stopped."""
 
     container: str = ""  # its id, once it is known
+    address: Address | None = None  # the same
     starting: bool = False  # not to be found in lists yet
     alive: bool = True
     paused: bool = False  # by somebody else
@@ -83,10 +84,15 @@ class DockerLives:
     def begins(self, instance: InstanceId) -> None:
         self._lives[instance] = Life(starting=True)
 
-    def began(self, instance: InstanceId, container: str) -> None:
+    def began(self, instance: InstanceId, container: str, address: Address) -> None:
         """Its start is over; it may have ended already."""
         life = self._lives[instance]
-        life.container, life.starting = container, False
+        life.container, life.address, life.starting = container, address, False
+        # An engine that ends, or whose events are not heard, does not say who has gone
+        # before it gives an address away. What is sent there from now on is another's.
+        for other, its in list(self._lives.items()):
+            if its is not life and its.alive and its.address == address:
+                self._end(other, its, f"{instance} has its address now")
 
     def failed(self, instance: InstanceId) -> None:
         """Its start did, or was called off."""
@@ -95,9 +101,9 @@ class DockerLives:
         if not life.stops:
             del self._lives[instance]
 
-    def found(self, instance: InstanceId, container: str) -> None:
+    def found(self, instance: InstanceId, container: str, address: Address) -> None:
         """It ran before we did."""
-        self._lives[instance] = Life(container)
+        self._lives[instance] = Life(container, address)
 
     @contextmanager
     def stopping(self, instance: InstanceId) -> Iterator[Life]:

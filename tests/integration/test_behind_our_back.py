@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,11 +12,12 @@ from contextlib import asynccontextmanager
 import pytest
 from docker.api.client import APIClient
 from docker.errors import APIError
+from docker.types import IPAMConfig, IPAMPool
 
 from tests.exits import Exits
 from tests.integration.driving import containers, get, new_id, opened, revision, until
 from tests.integration.test_freezer import kind
-from wakeful.config.model import FreezerKind, Readiness
+from wakeful.config.model import Container, FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
 from wakeful.runtime.docker_events import DockerEvents
 from wakeful.runtime.instance import Address, InstanceId
@@ -102,6 +104,53 @@ def test_a_pause_that_no_event_told_of_is_found_and_so_is_its_end(
                 await driver._opened().lives.reconcile()
                 await until(lambda: pauses.told[-1:] == [(instance, paused)])  # noqa: B023
             assert len(pauses.told) == 2
+
+    asyncio.run(story())
+
+
+@pytest.fixture
+def narrow(engine: APIClient, owner: str) -> Iterator[str]:
+    """A network with one address for containers."""
+    name = f"wakeful-test-{uuid.uuid4().hex[:8]}"
+    subnet = f"10.{secrets.randbelow(50) + 200}.{secrets.randbelow(256)}.0/30"
+    engine.create_network(name, ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]))
+    yield name
+    for container in containers(engine, owner):
+        engine.remove_container(container["Id"], v=True, force=True)
+    engine.remove_network(name)
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_an_instance_whose_address_the_engine_gave_to_another_has_ended(
+    engine: APIClient,
+    app_image: str,
+    owner: str,
+    narrow: str,
+    monkeypatch: pytest.MonkeyPatch,
+    adopted: bool,
+) -> None:
+    """Nobody told of its end, and what is sent to it would go to the other one."""
+    hello = revision(app_image, "polite", container=Container(network=narrow))
+
+    async def story() -> None:
+        first = new_id()
+        async with opened(owner) as (driver, exits):
+            address = (await driver.start(hello, first)).address
+            if not adopted:
+                await move_in(driver, exits, address)
+        if adopted:
+            async with opened(owner) as (driver, exits):
+                assert [found.instance for found in await driver.instances()] == [first]
+                await move_in(driver, exits, address)
+
+    async def move_in(driver: DockerDriver, exits: Exits, address: Address) -> None:
+        (one,) = containers(engine, owner)
+        monkeypatch.setattr(DockerEvents, "_handle", lambda *_: None)
+        engine.remove_container(one["Id"], force=True)
+        second = new_id()
+        assert (await driver.start(hello, second)).address == address
+        assert [exit.detail for exit in exits.seen] == [f"{second} has its address now"]
+        await driver.stop(second, 5)
 
     asyncio.run(story())
 

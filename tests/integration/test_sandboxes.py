@@ -271,9 +271,6 @@ def test_a_sandbox_has_no_rights_and_its_image_is_made_without_a_registry(
     asyncio.run(story())
 
 
-# Other networks
-
-
 def test_whoever_else_stops_a_sandbox_need_not_wait_for_it(
     app_image: str, owner: str, engine: APIClient
 ) -> None:
@@ -290,6 +287,9 @@ def test_whoever_else_stops_a_sandbox_need_not_wait_for_it(
             assert [event["Actor"]["Attributes"]["signal"] for event in signals] == ["9"]
 
     asyncio.run(story())
+
+
+# Other networks
 
 
 def test_instances_on_the_hosts_network_each_have_a_port_of_their_own(
