@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeful.config.load import ConfigError, loads
-from wakeful.config.model import Revision, Template
+from wakeful.config.model import Metric, Revision, Template
 from wakeful.events import Backends, Endpoint, Load
 from wakeful.proxy.balancer import Policy, PowerOfTwo, RoundRobin, first_available, policy_for
 from wakeful.proxy.breaker import Breaker, QueueFull
@@ -22,6 +22,7 @@ from wakeful.proxy.known import KnownHeads
 from wakeful.proxy.pool import Pool
 from wakeful.proxy.stats import RequestStats
 from wakeful.proxy.throttler import Throttler
+from wakeful.scaler.target import SMALLEST
 
 Vector = Mapping[str, Any]
 
@@ -43,6 +44,11 @@ _KEYS = {
     "target-burst-capacity": "scale.target-burst-capacity",
 }
 
+_TARGETS = {
+    "container-concurrency-target-default": Metric.CONCURRENCY,
+    "requests-per-second-target-default": Metric.RPS,
+}
+
 
 def not_applicable(vector: Vector) -> str | None:
     """Why a vector of these components says nothing about a single host, if it does not."""
@@ -58,8 +64,22 @@ def not_applicable(vector: Vector) -> str | None:
             return "takes places past the queue; here there is one way in"
         case "config_validation" if not vector["expect"]["valid"]:
             keys = given["configmap"].keys() - _KEYS.keys()
-            return f"{', '.join(sorted(keys))}: of a cluster" if keys else None
+            if keys:
+                return f"{', '.join(sorted(keys))}: of a cluster"
+            if _below_the_smallest(given["configmap"]):
+                return "a target below 0.01 is 0.01, as where Knative's annotations make one"
     return None
+
+
+def _below_the_smallest(configmap: Mapping[str, str]) -> bool:
+    """Each number may be as it is, but their product is less than any target."""
+    try:
+        share = float(configmap.get("container-concurrency-target-percentage", 70.0))
+        total = float(configmap.get("container-concurrency-target-default", 100.0))
+    except ValueError:
+        return False
+    share = share if share <= 1 else share / 100
+    return 0.01 <= share <= 1 and total >= SMALLEST > share * total
 
 
 class Target:
@@ -227,15 +247,19 @@ def _statistics(given: Vector, expect: Vector) -> Iterator[str]:
 
 
 def _validation(given: Vector, expect: Vector) -> Iterator[str]:
-    service: dict[str, Any] = {"image": "hello:1"}
+    services: dict[str, dict[str, Any]] = {metric: {"image": "hello:1"} for metric in Metric}
     for key, value in given["configmap"].items():
         place, _, name = _KEYS.get(key, "").rpartition(".")
         if key.startswith("panic-"):
             value = f"{value}%"
-        if name:
-            (service.setdefault(place, {}) if place else service)[name] = value
+        for metric, service in services.items():
+            # There are two targets, of which a service has the one of its metric.
+            if name and _TARGETS.get(key, metric) is metric:
+                (service.setdefault(place, {}) if place else service)[name] = value
+    for metric, service in services.items():
+        service.setdefault("scale", {})["metric"] = metric
     try:
-        loads(json.dumps({"services": {"a": service}}), Path())  # JSON is YAML
+        loads(json.dumps({"services": services}), Path())  # JSON is YAML
         valid = True
     except ConfigError:
         valid = False

@@ -67,6 +67,11 @@ def not_applicable(vector: Vector) -> str | None:
 
 def _unserved(given: Vector) -> str | None:
     unreachable = given["reachability"] == "unreachable"
+    if given["desired"] < 0 and given["status"] != "activating":
+        owed = 0 if given["scale_target_initialized"] else given["initial_scale"]
+        least = 0 if unreachable else max(given["min_scale"], owed if owed > 1 else 0)
+        if least > given["current_replicas"] or 0 < given["max_scale"] < given["current_replicas"]:
+            return "bounds hold here before anything is measured"
     if given["status"] != "inactive" or given["desired"] != 0 or not given["current_replicas"]:
         return None
     if given["min_scale"] and not unreachable:

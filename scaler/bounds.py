@@ -101,7 +101,7 @@ def bound(
             # and be active for a window, rather than throw the start away.
             if elapsed > bounds.progress_deadline + DEADLINE_BUFFER:
                 return 0, _advance(bounds, 0, ready, phase, now)
-            if not phase.initial_reached:
+            if not phase.initial_reached and bounds.reachable:
                 held = max(held, _within(bounds, bounds.initial))
             return held, _advance(bounds, UNKNOWN, ready, phase, now)
         case Activity.ACTIVE:

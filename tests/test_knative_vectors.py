@@ -11,6 +11,7 @@ from tests import knative_data
 # from afar. On one host the proxy is in the path before, during and after.
 GRACE = "waits out the grace period in which a cluster's network is reprogrammed"
 PROBE = "waits for the activator to be in the path; here the proxy always is"
+BOUNDS = "bounds hold here before anything is measured"
 NOT_ON_ONE_HOST = {
     "after grace period, but prober fails": PROBE,
     "can't scale to zero if unreachable but before deadline": GRACE,
@@ -37,12 +38,45 @@ def test_every_component_is_replayed_or_has_a_reason_against_it() -> None:
 def test_only_the_distributed_parts_of_the_gate_are_left_out() -> None:
     gate = {vector["name"]: vector for vector in knative_data.vectors("scale_to_zero_gate")}
     left_out = {name: reason for name in gate if (reason := not_applicable(gate[name]))}
-    assert set(left_out.values()) <= {GRACE, PROBE}
+    assert set(left_out.values()) <= {GRACE, PROBE, BOUNDS}
     known = NOT_ON_ONE_HOST.keys() & gate.keys()
     assert {name: left_out.get(name) for name in known} == {
         name: NOT_ON_ONE_HOST[name] for name in known
     }
     assert left_out.keys() == known or knative_data.directory != knative_data.OURS
+
+
+def _validated(valid: bool, **configmap: str) -> dict[str, Any]:
+    keys = {key.replace("_", "-"): value for key, value in configmap.items()}
+    return {
+        "component": "config_validation",
+        "name": "made up",
+        "input": {"configmap": keys},
+        "expect": {"valid": valid},
+    }
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        {"requests_per_second_target_default": "-5", "container_concurrency_target_default": "10"},
+        {"requests_per_second_target_default": "5", "container_concurrency_target_default": "0"},
+    ],
+)
+def test_both_targets_of_a_configuration_are_looked_at(targets: dict[str, str]) -> None:
+    assert differences(_validated(False, **targets)) == []
+    assert differences(_validated(True, **targets)) != []
+
+
+def test_a_product_below_the_smallest_target_is_no_mistake_here() -> None:
+    keys = {
+        "container_concurrency_target_default": "0.02",
+        "container_concurrency_target_percentage": "10",
+    }
+    assert not_applicable(_validated(False, **keys))
+    for other in ("0", "101", "x", "80"):
+        keys["container_concurrency_target_percentage"] = other
+        assert not not_applicable(_validated(False, **keys))
 
 
 def test_a_wrong_expectation_of_any_component_is_noticed() -> None:

@@ -113,6 +113,13 @@ def test_an_initial_scale_of_one_is_kept_up_while_activating_though_nobody_asks(
     assert wanted == 1
 
 
+def test_a_revision_that_nothing_leads_to_any_more_owes_its_initial_scale_no_longer() -> None:
+    bounds = replace(ZERO_TO_TEN, initial=5)
+    phase = Phase(Activity.ACTIVATING, 0.0, initial_reached=False)
+    assert bound(bounds, 0, 1, 0, phase, 10.0)[0] == 5
+    assert bound(replace(bounds, reachable=False), 0, 1, 0, phase, 10.0)[0] == 1
+
+
 def test_the_initial_scale_is_asked_for_once() -> None:
     bounds = replace(ZERO_TO_TEN, initial=3)
     phase = Phase(Activity.ACTIVE, 0.0, initial_reached=True)
