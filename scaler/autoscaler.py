@@ -22,6 +22,7 @@ from wakeful.runtime.instance import Exit, Found, InstanceId, State, View, new_i
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
+from wakeful.scaler.belonging import Belonging
 from wakeful.scaler.bounds import Bounds, initial_scale
 from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.revision_scaler import RevisionScaler
@@ -83,6 +84,7 @@ class Autoscaler:
 
         self._known: dict[str, RevisionScaler] = {}
         self._awake: dict[str, RevisionScaler] = {}
+        self._belonging = Belonging()
         self._asking: set[str] = set()  # are answered in the next turn of the loop
         self._observed = -inf
         self._ticked = -inf
@@ -129,6 +131,7 @@ class Autoscaler:
         it = self._known.get(found.revision)
         if it is None or self._closed:
             return False
+        self._belonging.add(found.instance, it)
         it.adopt(found, self._now())
         self._sort(it)
         return True
@@ -219,24 +222,15 @@ class Autoscaler:
     # Called by the driver
 
     def exited(self, exit: Exit) -> None:
-        if self._closed:
-            # Nothing is replaced any more, but an exit must be told from an instance that lives.
-            for it in self._known.values():
-                if it.fleet is not None:
-                    it.fleet.exited(exit)
-            return
-        # A spare may belong to a revision that sleeps.
-        for it in self._known.values():
-            if it.exited(exit, self._now()):
-                return
+        it = self._belonging.of(exit.instance)
+        if it is not None:
+            it.exited(exit, self._now(), replace=not self._closed)
 
     def paused(self, instance: InstanceId, paused: bool) -> None:
-        if self._closed:
-            return
-        for it in self._known.values():
-            if it.paused(instance, paused, self._now()):
-                self._sort(it)
-                return
+        it = self._belonging.of(instance)
+        if it is not None and not self._closed:
+            it.paused(instance, paused, self._now())
+            self._sort(it)
 
     # Called to show what is
 
@@ -333,10 +327,15 @@ class Autoscaler:
             self._prober,
             partial(self._publish, revision.name),
             now=self._now,
-            new_id=partial(self._new_id, revision),
+            new_id=partial(self._name_one, revision),
             turns=self._turns,
             spares=self._spares,
         )
+
+    def _name_one(self, revision: Revision) -> InstanceId:
+        instance = self._new_id(revision)
+        self._belonging.add(instance, self._known[revision.name])
+        return instance
 
     def _seconds_since(self, now: float) -> int:
         """How many of the windows' seconds the samples of this observation cover.

@@ -213,32 +213,24 @@ class RevisionScaler:
 
     # Starting
 
-    def exited(self, exit: Exit, now: float) -> bool:
-        """False when the instance is none of this revision's.
+    def exited(self, exit: Exit, now: float, *, replace: bool) -> None:
+        """One of its instances ended.
 
-        One that ended by itself is missing: what is wanted stays, so it is replaced.
+        By itself: then it is missing, what is wanted stays, and so it is replaced.
         """
-        fleet = self._fleet
-        if fleet is None or exit.instance not in fleet:
-            return False
+        it, fleet = self._attention, self._fleet
+        assert fleet is not None
         fleet.exited(exit)
-        it = self._attention
-        if it is not None and self._worth_trying(it, fleet):
+        if replace and it is not None and self._worth_trying(it, fleet):
             self._start_missing(fleet, now, f"{exit.instance} exited")
-        return True
 
-    def paused(self, instance: InstanceId, paused: bool, now: float) -> bool:
-        """False when the instance is none of this revision's.
-
-        One that somebody else has paused is missing; one that runs again may be too many.
-        """
-        if self._fleet is None or instance not in self._fleet:
-            return False
+    def paused(self, instance: InstanceId, paused: bool, now: float) -> None:
+        """Somebody else has paused one of its instances: it is missing. Or one runs again,
+        which may be one too many."""
         it, fleet = self._wake(now)
         fleet.paused(instance, paused)
         if self._worth_trying(it, fleet):
             self._start_missing(fleet, now, f"{instance} is paused")
-        return True
 
     def _worth_trying(self, it: Attention, fleet: Fleet) -> bool:
         """After failed starts nothing is tried again for traffic that has gone away."""

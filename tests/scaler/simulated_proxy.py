@@ -14,13 +14,32 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from wakeful.config.model import Revision
+from wakeful.config.model import Revision, Scale, Template
 from wakeful.events import Backends, Load, Sample
 from wakeful.runtime.instance import Exit, InstanceId
 from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.turns import Turns
 from wakeful.scaler.autoscaler import Autoscaler
 from wakeful.scaler.revision_status import RevisionStatus
+
+NAME = "hello-00001"
+
+
+def hello(
+    concurrency: int = 10,
+    min_instances: int = 0,
+    max_instances: int = 10,
+    scale: Scale = Scale(),  # noqa: B008 (frozen)
+) -> Revision:
+    """The revision of that name."""
+    template = Template(
+        image="hello:1",
+        concurrency=concurrency,
+        min_instances=min_instances,
+        max_instances=max_instances,
+        scale=scale,
+    )
+    return Revision("hello", 1, template)
 
 
 def now() -> float:

@@ -10,15 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.scaler.simulated_proxy import World, until, world
+from tests.scaler.simulated_proxy import NAME, World, until, world
 from wakeful.clock import run_simulated
 from wakeful.config.model import Aggregation, Metric, Revision, Scale, Template
 from wakeful.runtime.instance import Found, InstanceId
 from wakeful.runtime.memory import Script
 from wakeful.scaler.remembered import Remembered
 from wakeful.scaler.window import window
-
-NAME = "hello-00001"
 
 values = st.integers(0, 800).map(lambda eighths: eighths / 8)
 

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.scaler.simulated_proxy import Outcome, now, until, world
+from tests.scaler.simulated_proxy import NAME, Outcome, now, until, world
 from wakeful.clock import run_simulated
 from wakeful.config.model import Queue, Revision, Scale, Template
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.memory import Script, Started, Stopped
-
-NAME = "hello-00001"
 
 
 def hello(concurrency: int = 10, max_instances: int = 10, window: float = 60.0) -> Revision:

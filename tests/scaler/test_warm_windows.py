@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from tests.scaler.simulated_proxy import Outcome, until, world
-from wakeful.clock import run_simulated
+from tests.scaler.simulated_proxy import NAME, Outcome, until, world
+from wakeful.clock import run_simulated as run
 from wakeful.config.model import Revision, Template, WarmWindow
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import Address, Found, InstanceId
 from wakeful.runtime.memory import Script
 
-NAME = "hello-00001"
 # Simulated time begins at a full hour.
 SOON = WarmWindow("1 * * * *", "10 * * * *", min_instances=2)  # 60 s to 600 s
 NOW = WarmWindow("0 * * * *", "10 * * * *", min_instances=2)  # 0 s to 600 s
@@ -22,10 +20,6 @@ NOW = WarmWindow("0 * * * *", "10 * * * *", min_instances=2)  # 0 s to 600 s
 
 def hello(*schedule: WarmWindow, **template: Any) -> Revision:
     return Revision("hello", 1, Template(image="hello:1", schedule=schedule, **template))
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    run_simulated(main)
 
 
 def test_a_window_starts_its_instances_and_its_end_leaves_the_rest_to_the_traffic() -> None:
