@@ -1,8 +1,7 @@
-"""The whole suite in two halves at once: what waits for programs and engines, and what computes.
+"""The whole suite in three parts at once: what computes, and what waits for programs and engines.
 
-Leaves .venv/tests-waiting.xml and .venv/tests-computing.xml, and the data of
-coverage of both. What the half that waits says is shown at the end; until then it is
-in .venv/tests-waiting.log.
+Each part leaves .venv/tests-NAME.xml and its data of coverage. What the parts that wait
+say is shown at the end; until then it is in .venv/tests-NAME.log.
 """
 
 from __future__ import annotations
@@ -10,42 +9,65 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 COVERAGE = ("--cov", "--cov-report=")
-WAITING = ("tests/e2e", "tests/integration", "tests/benchmarks")
+WAITING = {
+    "programs": ("tests/e2e",),
+    "engines": ("tests/integration", "tests/benchmarks"),
+}
+COMPUTING = "computing"
 
 
 def main() -> int:
-    pytest = (sys.executable, "-u", "-m", "pytest")
-    with open(".venv/tests-waiting.log", "w+b") as said:
-        waiting = subprocess.Popen(
-            [*pytest, "--junitxml=.venv/tests-waiting.xml", *COVERAGE, *WAITING],
-            env=os.environ | {"COVERAGE_FILE": ".venv/coverage.waiting"},
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            computing = subprocess.run(
-                [
-                    *(*pytest, "--junitxml=.venv/tests-computing.xml", *COVERAGE),
-                    *(f"--ignore={folder}" for folder in WAITING),
-                ],
-                env=os.environ | {"COVERAGE_FILE": ".venv/coverage.computing"},
+    codes = []
+    with ExitStack() as stack:
+        waiting = {}
+        for name, folders in WAITING.items():
+            said = stack.enter_context(open(f".venv/tests-{name}.log", "w+b"))
+            child = subprocess.Popen(
+                [*command(name), *folders],
+                env=environment(name),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
             )
+            waiting[child] = said
+        try:
+            others = (f"--ignore={folder}" for folders in WAITING.values() for folder in folders)
+            computing = subprocess.run(
+                [*command(COMPUTING), *others], env=environment(COMPUTING), check=False
+            )
+            codes.append(computing.returncode)
         finally:
-            # A Ctrl-C reaches both.
-            code = waiting.wait()
-            said.seek(0)
-            sys.stdout.buffer.write(said.read())
-            sys.stdout.flush()
+            # A Ctrl-C reaches all of them.
+            for child, said in waiting.items():
+                codes.append(child.wait())
+                said.seek(0)
+                sys.stdout.buffer.write(said.read())
+                sys.stdout.flush()
     combined = subprocess.run(
         [
             *(sys.executable, "-m", "coverage", "combine", "--quiet"),
-            *("--data-file=.venv/coverage", ".venv/coverage.waiting", ".venv/coverage.computing"),
-        ]
+            "--data-file=.venv/coverage",
+            *(data(name) for name in (*WAITING, COMPUTING)),
+        ],
+        check=False,
     )
-    return code or computing.returncode or combined.returncode
+    codes.append(combined.returncode)
+    return max(codes, key=abs)
+
+
+def command(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-u", "-m", "pytest", f"--junitxml=.venv/tests-{name}.xml", *COVERAGE)
+
+
+def environment(name: str) -> dict[str, str]:
+    return os.environ | {"COVERAGE_FILE": data(name)}
+
+
+def data(name: str) -> str:
+    return f".venv/coverage.{name}"
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ def test_that_nothing_was_skipped_is_said_too(tmp_path: Path) -> None:
     assert said_after(tmp_path, "-k", "passes or fail") == "nothing was skipped\n"
 
 
-def test_the_reports_of_both_halves_are_read(tmp_path: Path) -> None:
+def test_the_reports_of_all_parts_are_read(tmp_path: Path) -> None:
     one, other = tmp_path / "report.xml", tmp_path / "other.xml"
     said_after(tmp_path)
     shutil.copy(one, other)
