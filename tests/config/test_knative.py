@@ -7,7 +7,8 @@ from textwrap import indent
 
 import pytest
 
-from wakeful.config.load import ConfigError, loads
+from tests.config.refused import faults
+from wakeful.config.load import loads
 from wakeful.config.model import Config
 
 DIRECTORY = Path("/etc/wakeful")
@@ -29,12 +30,6 @@ spec:
 
 def config(text: str) -> Config:
     return loads(text, DIRECTORY).config
-
-
-def faults(text: str) -> list[str]:
-    with pytest.raises(ConfigError) as refused:
-        loads(text, DIRECTORY, "f")
-    return str(refused.value).splitlines()
 
 
 def manifest(pod: str = "", container: str = "", annotations: str = "", spec: str = "") -> str:
