@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.runtime.test_fleet import now, simulated, until
+from tests.runtime.staging import now, simulated, until
 from wakeful.config.model import Idle, Revision, Template
 from wakeful.events import Backends
 from wakeful.runtime.driver import DriverError

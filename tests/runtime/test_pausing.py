@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.runtime.test_fleet import Publication, Stage, now, simulated, stage, until
+from tests.runtime.staging import Publication, Stage, now, simulated, stage, until
 from tests.runtime.test_freezing import host
 from wakeful.events import Backends
 from wakeful.runtime.instance import InstanceId, State

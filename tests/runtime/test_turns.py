@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.runtime.staging import simulated
 from wakeful.clock import run_simulated
 from wakeful.runtime.turns import Turns
 
@@ -41,14 +40,6 @@ class Starts:
                 await asyncio.sleep(seconds)
             finally:
                 self.now[service] -= 1
-
-
-def simulated(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def run() -> None:
-        run_simulated(test())
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
 
 
 @simulated
