@@ -48,17 +48,45 @@ def network_of(engine: APIClient, instance: InstanceId) -> str:
     return mode
 
 
-@asynccontextmanager
-async def stocked(
-    engine: APIClient, owner: str, hello: Revision
-) -> AsyncIterator[tuple[DockerDriver, Exits, str]]:
-    """A driver with one sandbox ready."""
-    async with opened(owner) as (driver, exits):
-        driver.expect([hello])
-        await until(lambda: len(sandboxes(engine, owner)) == 1)
-        await known(driver, 1)
-        (sandbox,) = sandboxes(engine, owner)
-        yield driver, exits, sandbox
+class Stock:
+    """A driver with one sandbox ready, and the revision that asks for it."""
+
+    def __init__(self, engine: APIClient, owner: str, image: str) -> None:
+        self.engine = engine
+        self.owner = owner
+        self.image = image
+        self.hello = on(image, "sandbox")
+        self.driver = DockerDriver(owner)
+        self.exits = Exits()
+        self.sandbox = ""
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Stock]:
+        """Afterwards nothing is left on the engine."""
+        await self.driver.open(self.exits)
+        try:
+            self.driver.expect([self.hello])
+            await until(lambda: len(self.running()) == 1)
+            await known(self.driver, 1)
+            (self.sandbox,) = self.running()
+            yield self
+        finally:
+            await self.driver.close()
+        assert containers(self.engine, self.owner) == []
+
+    def running(self) -> set[str]:
+        return sandboxes(self.engine, self.owner)
+
+    async def start(self) -> InstanceId:
+        """One more instance, that listens."""
+        instance = new_id()
+        await ready((await self.driver.start(self.hello, instance)).address, Readiness())
+        return instance
+
+
+@pytest.fixture
+def stock(app_image: str, owner: str, engine: APIClient) -> Stock:
+    return Stock(engine, owner, app_image)
 
 
 async def known(driver: DockerDriver, number: int) -> None:
@@ -66,124 +94,93 @@ async def known(driver: DockerDriver, number: int) -> None:
     await until(lambda: driver.sandboxes_ready == number)
 
 
-def test_an_instance_joins_a_sandbox_that_was_ready_and_serves(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
-    hello = on(app_image, "sandbox")
-
+def test_an_instance_joins_a_sandbox_that_was_ready_and_serves(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (driver, _, sandbox):
+        async with stock.opened() as it:
             instance = new_id()
-            launched = await driver.start(hello, instance)
+            launched = await it.driver.start(it.hello, instance)
             assert [phase for phase, _ in launched.phases][-3:] == ["sandbox", "create", "start"]
             await ready(launched.address, Readiness())
             assert get(launched.address, "/")["env"]["PORT"] == "8080"
-            assert network_of(engine, instance) == f"container:{sandbox}"
+            assert network_of(it.engine, instance) == f"container:{it.sandbox}"
 
             # The stock is filled again, and what was used is not used again.
-            await until(lambda: len(sandboxes(engine, owner)) == 2)
-            await driver.stop(instance, 5)
-            assert sandbox not in sandboxes(engine, owner)
-        assert containers(engine, owner) == []
+            await until(lambda: len(it.running()) == 2)
+            await it.driver.stop(instance, 5)
+            assert it.sandbox not in it.running()
 
     asyncio.run(story())
 
 
-def test_when_there_is_none_ready_an_instance_is_on_the_bridge(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
-    hello = on(app_image, "sandbox")
-
+def test_when_there_is_none_ready_an_instance_is_on_the_bridge(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (driver, _, _):
+        async with stock.opened() as it:
             ids = [new_id(), new_id(), new_id()]
-            launched = await asyncio.gather(*(driver.start(hello, one) for one in ids))
-            modes = sorted(network_of(engine, one).partition(":")[0] for one in ids)
+            launched = await asyncio.gather(*(it.driver.start(it.hello, one) for one in ids))
+            modes = sorted(network_of(it.engine, one).partition(":")[0] for one in ids)
             assert modes == ["container", "default", "default"]
             for one in launched:
                 await ready(one.address, Readiness())
             # Three were asked for at once, so three are kept from now on.
-            await until(lambda: len(sandboxes(engine, owner)) == 1 + 3)
-            await asyncio.gather(*(driver.stop(one, 5) for one in ids))
-            assert len(sandboxes(engine, owner)) == 3
-        assert containers(engine, owner) == []
+            await until(lambda: len(it.running()) == 1 + 3)
+            await asyncio.gather(*(it.driver.stop(one, 5) for one in ids))
+            assert len(it.running()) == 3
 
     asyncio.run(story())
 
 
-def test_an_instance_whose_sandbox_is_killed_is_over(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
-    hello = on(app_image, "sandbox")
-
+def test_an_instance_whose_sandbox_is_killed_is_over(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
-            instance = new_id()
-            await ready((await driver.start(hello, instance)).address, Readiness())
-            engine.kill(sandbox)
-            assert await exits.of(instance) == "its network sandbox ended: killed by signal 9"
-            await driver.stop(instance, 5)
-            assert [exit.instance for exit in exits.seen] == [instance]
-        assert containers(engine, owner) == []
+        async with stock.opened() as it:
+            instance = await it.start()
+            it.engine.kill(it.sandbox)
+            assert await it.exits.of(instance) == "its network sandbox ended: killed by signal 9"
+            await it.driver.stop(instance, 5)
+            assert [exit.instance for exit in it.exits.seen] == [instance]
 
     asyncio.run(story())
 
 
-def test_a_sandbox_that_ends_while_it_is_ready_is_replaced(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
-    hello = on(app_image, "sandbox")
-
+def test_a_sandbox_that_ends_while_it_is_ready_is_replaced(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
-            engine.kill(sandbox)
-            await until(lambda: len(sandboxes(engine, owner) - {sandbox}) == 1)
-            await known(driver, 1)
-            instance = new_id()
-            await ready((await driver.start(hello, instance)).address, Readiness())
-            await driver.stop(instance, 5)
-            assert [exit.instance for exit in exits.seen] == [instance]
-        assert containers(engine, owner) == []
+        async with stock.opened() as it:
+            it.engine.kill(it.sandbox)
+            await until(lambda: len(it.running() - {it.sandbox}) == 1)
+            await known(it.driver, 1)
+            instance = await it.start()
+            await it.driver.stop(instance, 5)
+            assert [exit.instance for exit in it.exits.seen] == [instance]
 
     asyncio.run(story())
 
 
-def test_a_sandbox_that_ended_just_before_it_is_joined_costs_no_start(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
-    hello = on(app_image, "sandbox")
-
+def test_a_sandbox_that_ended_just_before_it_is_joined_costs_no_start(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
-            await driver.moved([hello])  # settles which image it is: nothing to wait for then
+        async with stock.opened() as it:
+            await it.driver.moved([it.hello])  # settles which image it is: nothing to wait for then
             # No turn of the loop between the two, so nobody has heard of its end.
-            engine.remove_container(sandbox, force=True)
+            it.engine.remove_container(it.sandbox, force=True)
             instance = new_id()
-            launched = await driver.start(hello, instance)
+            launched = await it.driver.start(it.hello, instance)
             await ready(launched.address, Readiness())
-            assert network_of(engine, instance) == "default"
-            assert exits.seen == []
-            await driver.stop(instance, 5)
-        assert containers(engine, owner) == []
+            assert network_of(it.engine, instance) == "default"
+            assert it.exits.seen == []
+            await it.driver.stop(instance, 5)
 
     asyncio.run(story())
 
 
 def test_an_ending_that_no_event_told_of_is_found(
-    app_image: str, owner: str, engine: APIClient, monkeypatch: pytest.MonkeyPatch
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hello = on(app_image, "sandbox")
-
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (driver, exits, sandbox):
-            instance = new_id()
-            await ready((await driver.start(hello, instance)).address, Readiness())
+        async with stock.opened() as it:
+            instance = await it.start()
             monkeypatch.setattr(DockerEvents, "_handle", lambda *_: None)
-            engine.kill(sandbox)
-            await driver._opened().lives.reconcile()
-            assert await exits.of(instance) == "its network sandbox ended: nobody saw how"
-            await driver.stop(instance, 5)
-        assert containers(engine, owner) == []
+            it.engine.kill(it.sandbox)
+            await it.driver._opened().lives.reconcile()
+            assert await it.exits.of(instance) == "its network sandbox ended: nobody saw how"
+            await it.driver.stop(instance, 5)
 
     asyncio.run(story())
 
@@ -223,15 +220,11 @@ def test_an_adopted_instance_keeps_its_sandbox_and_those_of_nobody_are_removed(
     asyncio.run(story())
 
 
-def test_a_service_that_goes_takes_the_stock_along(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
-    hello = on(app_image, "sandbox")
-
+def test_a_service_that_goes_takes_the_stock_along(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (driver, _, _):
-            driver.expect([on(app_image, "bridge")])
-            await until(lambda: containers(engine, owner) == [])
+        async with stock.opened() as it:
+            it.driver.expect([on(it.image, "bridge")])
+            await until(lambda: containers(it.engine, it.owner) == [])
 
     asyncio.run(story())
 
@@ -253,14 +246,10 @@ def test_without_a_service_that_asks_there_are_no_sandboxes(
     asyncio.run(story())
 
 
-def test_a_sandbox_has_no_rights_and_its_image_is_made_without_a_registry(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
-    hello = on(app_image, "sandbox")
-
+def test_a_sandbox_has_no_rights_and_its_image_is_made_without_a_registry(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, hello) as (_, _, sandbox):
-            made = engine.inspect_container(sandbox)
+        async with stock.opened() as it:
+            made = it.engine.inspect_container(it.sandbox)
             host = made["HostConfig"]
             assert made["Config"]["Image"] == "wakeful/sandbox:1"
             assert made["Config"]["User"] == "65534:65534"
@@ -271,17 +260,15 @@ def test_a_sandbox_has_no_rights_and_its_image_is_made_without_a_registry(
     asyncio.run(story())
 
 
-def test_whoever_else_stops_a_sandbox_need_not_wait_for_it(
-    app_image: str, owner: str, engine: APIClient
-) -> None:
+def test_whoever_else_stops_a_sandbox_need_not_wait_for_it(stock: Stock) -> None:
     async def story() -> None:
-        async with stocked(engine, owner, on(app_image, "sandbox")) as (_, _, sandbox):
+        async with stock.opened() as it:
             began = int(time.time())
-            await asyncio.to_thread(engine.stop, sandbox, timeout=60)
-            signals = engine.events(
+            await asyncio.to_thread(it.engine.stop, it.sandbox, timeout=60)
+            signals = it.engine.events(
                 since=began,
                 until=int(time.time()) + 1,
-                filters={"container": sandbox, "event": "kill"},
+                filters={"container": it.sandbox, "event": "kill"},
                 decode=True,
             )
             assert [event["Actor"]["Attributes"]["signal"] for event in signals] == ["9"]
@@ -385,18 +372,18 @@ def test_a_stock_that_cannot_be_made_is_tried_again(
 
 
 def test_the_image_is_made_where_there_is_none(
-    app_image: str, owner: str, engine: APIClient, monkeypatch: pytest.MonkeyPatch
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"wakeful-test-{uuid.uuid4().hex[:8]}"
     monkeypatch.setattr(docker_sandbox, "_REPOSITORY", name)
 
     async def story() -> None:
-        async with stocked(engine, owner, on(app_image, "sandbox")) as (_, _, sandbox):
-            assert engine.inspect_container(sandbox)["Config"]["Image"] == f"{name}:1"
-            (image,) = engine.images(name=name)
+        async with stock.opened() as it:
+            assert it.engine.inspect_container(it.sandbox)["Config"]["Image"] == f"{name}:1"
+            (image,) = it.engine.images(name=name)
             assert image["Size"] < 4096
 
     try:
         asyncio.run(story())
     finally:
-        engine.remove_image(f"{name}:1", force=True)
+        stock.engine.remove_image(f"{name}:1", force=True)
