@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, nullcontext, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakeful.config.model import FreezerKind, Reach, Revision
 from wakeful.runtime import docker_container as containers
-from wakeful.runtime import docker_host
+from wakeful.runtime import docker_host, docker_logs
 from wakeful.runtime.docker_client import DockerClient
 from wakeful.runtime.docker_events import DockerEvents
 from wakeful.runtime.docker_freezer import DockerFreezer
@@ -27,6 +27,7 @@ from wakeful.runtime.docker_places import DockerPlaces
 from wakeful.runtime.docker_pull import DockerPulls
 from wakeful.runtime.driver import DriverError, EngineUnavailable, Turn
 from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
+from wakeful.runtime.output import Asked, Line
 from wakeful.runtime.reach import Way, way
 
 log = logging.getLogger(__name__)
@@ -214,6 +215,12 @@ class DockerDriver:
         if not container or lines <= 0:
             return []
         return await self._opened().client.call(containers.tail, container, lines)
+
+    async def output(self, instance: InstanceId, asked: Asked) -> AsyncGenerator[list[Line], None]:
+        client, container = self._opened().client, await self._id(instance)
+        async with aclosing(docker_logs.output(client, container, asked)) as pieces:
+            async for lines in pieces:
+                yield lines
 
     async def instances(self) -> list[Found]:
         it = self._opened()

@@ -61,6 +61,11 @@ class DockerClient:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, in_thread)
 
+    @property
+    def version(self) -> str:
+        """Of the API, as it was negotiated."""
+        return self._version
+
     def new(self) -> APIClient:
         """A client for a thread of the caller's; it is the caller's to close."""
         return new_client(self._version)

@@ -37,7 +37,7 @@ from wakeful.runtime.docker_spec import (
     container_spec,
     readable,
 )
-from wakeful.runtime.driver import DriverError
+from wakeful.runtime.driver import DriverError, OutputGone
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of
 from wakeful.runtime.instance import Address, Found, InstanceId, Usage
 from wakeful.runtime.place import Place
@@ -253,6 +253,23 @@ def tail(client: APIClient, container: str, lines: int) -> list[str]:
     except NotFound:
         return []
     return output.decode("utf-8", "replace").splitlines()[-lines:]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How a container writes, and where that goes."""
+
+    terminal: bool  # so that its two streams are one
+    logging: str  # the driver that keeps it
+
+
+def writing(client: APIClient, container: str) -> Writing:
+    """Raises OutputGone."""
+    try:
+        seen = client.inspect_container(container)
+    except NotFound:
+        raise OutputGone("the container is not there any more") from None
+    return Writing(seen["Config"]["Tty"], seen["HostConfig"]["LogConfig"].get("Type", ""))
 
 
 def find(client: APIClient, owner: str, instance: InstanceId) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol, TypeAlias
 
 from wakeful.config.model import Revision
 from wakeful.runtime.instance import Exit, Found, InstanceId, Launched, Usage
+from wakeful.runtime.output import Asked, Line
 
 
 class DriverError(Exception):
@@ -20,6 +21,10 @@ class ImageNotFound(DriverError):
 
 class EngineUnavailable(DriverError):
     """Nothing answers where the engine should be."""
+
+
+class OutputGone(DriverError):
+    """The instance is not there (yet, or any more), and so is nothing that it wrote."""
 
 
 # Waits until an instance may be started, and lasts until it is; entered more than once by a
@@ -91,6 +96,14 @@ class Driver(Protocol):
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         """The last lines of its output, also after it exited and until it is stopped."""
+
+    def output(self, instance: InstanceId, asked: Asked) -> AsyncGenerator[list[Line], None]:
+        """What it wrote, oldest first, a few lines at a time; frozen, ended, or not.
+
+        Nothing is read before it is asked for, so whoever is slow makes nobody
+        hold it. Close it (``aclose``) to let go of the engine. Raises DriverError;
+        OutputGone when the instance is not there.
+        """
 
     async def instances(self) -> list[Found]:
         """The instances of this installation that run now, whoever started them.

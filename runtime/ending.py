@@ -8,6 +8,7 @@ import logging
 from wakeful.config.model import Revision
 from wakeful.runtime.driver import Driver, DriverError
 from wakeful.runtime.instance import InstanceId
+from wakeful.runtime.output import Audience
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +24,10 @@ LONGEST_STOP_RETRY = 60.0
 class Endings:
     """One that the engine does not let us stop is not forgotten but tried again."""
 
-    __slots__ = ("_driver", "_hurried", "_hurry")
+    __slots__ = ("_audience", "_driver", "_hurried", "_hurry")
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, audience: Audience | None) -> None:
+        self._audience = audience
         self._driver = driver
         self._hurried = False
         # For who waits at that moment; an event is a kilobyte that is seldom needed.
@@ -47,6 +49,8 @@ class Endings:
             logger.debug("%s: no output of instance %s: %s", revision.name, instance, error)
         output = "".join(f"\n  | {line}" for line in lines)
         logger.warning("%s: instance %s: %s%s", revision.name, instance, wrong, output)
+        if self._audience is not None:
+            self._audience.failed(revision, instance, wrong, lines)
 
     async def stop(self, revision: Revision, instance: InstanceId) -> None:
         retry = FIRST_STOP_RETRY

@@ -20,6 +20,7 @@ from wakeful.runtime.driver import Driver
 from wakeful.runtime.ending import Endings
 from wakeful.runtime.freezing import Freezing
 from wakeful.runtime.instance import Event, Exit, Found, InstanceId, State
+from wakeful.runtime.output import Audience
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.roster import Member, Roster
 from wakeful.runtime.spares import Spares
@@ -47,6 +48,7 @@ class Fleet(Roster):
         new_id: Callable[[], InstanceId],
         turns: Turns | None = None,
         spares: Spares | None = None,
+        audience: Audience | None = None,
     ) -> None:
         super().__init__()
         self.revision = revision
@@ -55,8 +57,8 @@ class Fleet(Roster):
         self._now = now
         self._new_id = new_id
         # All fleets of this host share the turns.
-        self._starter = Starter(driver, prober, turns or Turns(), now)
-        self._endings = Endings(driver)
+        self._starter = Starter(driver, prober, turns or Turns(), audience, now)
+        self._endings = Endings(driver, audience)
         self.freezing = Freezing(driver, spares, now)
 
         self._tasks: set[asyncio.Task[None]] = set()

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from wakeful.config.model import Readiness, Revision
 from wakeful.events import Phases, StartPhase
-from wakeful.runtime.driver import DriverError, EngineUnavailable, Turn
+from wakeful.runtime.driver import DriverError, EngineUnavailable, OutputGone, Turn
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched, Usage
+from wakeful.runtime.output import NO_TIME, STDOUT, Asked, Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class _Running:
     frozen: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     end: asyncio.TimerHandle | None = None
+    said: list[str] = field(default_factory=list)
+    news: asyncio.Event | None = None  # for who waits for more to be said
 
 
 class MemoryDriver:
@@ -112,6 +115,7 @@ class MemoryDriver:
             Found(instance, revision.service, revision.name, address),
             script,
             None if script.listen is None else now + script.listen,
+            said=list(script.output),
         )
         self._instances[instance] = running
         self._by_address[address] = running
@@ -153,7 +157,24 @@ class MemoryDriver:
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
         running = self._instances.get(instance)
-        return list(running.script.output[-lines:]) if running and lines > 0 else []
+        return running.said[-lines:] if running and lines > 0 else []
+
+    async def output(self, instance: InstanceId, asked: Asked) -> AsyncGenerator[list[Line], None]:
+        running = self._instances.get(instance)
+        if running is None:
+            raise OutputGone(f"{instance} is not there")
+        if asked.since is not None:
+            raise DriverError("what is in memory has no times")
+        at = 0 if asked.tail is None else max(0, len(running.said) - asked.tail)
+        while True:
+            new, at = running.said[at:], len(running.said)
+            if new:
+                yield [Line(text.encode(), STDOUT, NO_TIME, True) for text in new]
+            elif not asked.follow or running.ended.is_set():
+                return
+            else:
+                running.news = running.news or asyncio.Event()
+                await running.news.wait()
 
     async def instances(self) -> list[Found]:
         self._require_engine()
@@ -172,6 +193,12 @@ class MemoryDriver:
         self._exited = None
 
     # The script's side
+
+    def say(self, instance: InstanceId, text: str) -> None:
+        """A line that the instance writes now."""
+        running = self._instances[instance]
+        running.said.append(text)
+        self._tell(running)
 
     def crash(self, instance: InstanceId, detail: str = "exit code 1") -> None:
         """End a running instance now, as if by itself."""
@@ -208,10 +235,16 @@ class MemoryDriver:
         if running.ended.is_set():
             return
         running.ended.set()
+        self._tell(running)
         if running.end is not None:
             running.end.cancel()
         if self._exited is not None:
             self._exited(Exit(running.found.instance, detail))
+
+    def _tell(self, running: _Running) -> None:
+        if running.news is not None:
+            running.news.set()
+            running.news = None
 
     def _require_engine(self) -> None:
         if not self.available:

@@ -12,29 +12,29 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from wakeful.config.model import Revision
 from wakeful.events import StartPhase
-from wakeful.runtime.driver import DriverError, Turn
+from wakeful.runtime.driver import DriverError, OutputGone, Turn
 from wakeful.runtime.environment import command, environment
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId, Launched, Usage
+from wakeful.runtime.output import Asked, Line
 from wakeful.runtime.ports import Ports
 from wakeful.runtime.process_exit import ExitWatch
+from wakeful.runtime.process_log import ProcessLog
 from wakeful.runtime.process_record import Record, Records, birth
 from wakeful.runtime.process_usage import group_usage
 
 HOST = "127.0.0.1"
 
 _THREADS = 4
-_LOG_LIMIT = 8 * 1024 * 1024
 _LOG_CHECK = 30.0
-_TAIL_BYTES = 256 * 1024
 _KILL_PATIENCE = 10.0  # for SIGKILL to take effect; longer, and the kernel holds the process
 _GROUP_POLL = 0.02
 
@@ -49,6 +49,7 @@ T = TypeVar("T")
 class _Process:
     record: Record
     pid: int
+    log: ProcessLog
     watch: ExitWatch | None = None
     stopping: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -130,7 +131,22 @@ class ProcessDriver:
         return await self._in_thread(group_usage, process.pid)
 
     async def tail(self, instance: InstanceId, lines: int) -> list[str]:
-        return await self._in_thread(_tail, self._records.log(instance), lines)
+        return await self._in_thread(ProcessLog(self._records.log(instance)).last, lines)
+
+    async def output(self, instance: InstanceId, asked: Asked) -> AsyncGenerator[list[Line], None]:
+        process = self._processes.get(instance)
+        if process is None:
+            raise OutputGone(f"process {instance} is not there")
+        if asked.since is not None:
+            raise DriverError("the output of processes is kept without times; ask for its tail")
+        try:
+            async with aclosing(process.log.lines(asked, process.ended, self._in_thread)) as pieces:
+                async for lines in pieces:
+                    yield lines
+        except FileNotFoundError:
+            raise OutputGone(f"process {instance} is not there any more") from None
+        except OSError as error:
+            raise DriverError(f"its log cannot be read: {_cause(error)}") from None
 
     async def instances(self) -> list[Found]:
         try:
@@ -219,7 +235,8 @@ class ProcessDriver:
 
     def _watch(self, record: Record) -> _Process:
         assert record.pid is not None
-        process = _Process(record, record.pid)
+        log = ProcessLog(self._records.log(record.instance))
+        process = _Process(record, record.pid, log)
         process.watch = ExitWatch(process.pid, lambda: self._ended(process))
         self._processes[record.instance] = process
         self._starting.discard(record.instance)
@@ -301,7 +318,7 @@ class ProcessDriver:
     def _trim(self) -> None:
         self._trimming = None
         if self._processes and self._pool is not None:
-            self._pool.submit(_trim, [self._records.log(i) for i in self._processes])
+            self._pool.submit(_trim, [process.log for process in self._processes.values()])
             self._trim_later()
 
     # File I/O and fork are slow on a busy disk or with much memory mapped, and
@@ -360,21 +377,6 @@ def _detail(code: int | None) -> str:
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _tail(log: Path, lines: int) -> list[str]:
-    if lines <= 0:
-        return []
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
-    except FileNotFoundError:
-        return []
-    return text.splitlines()[-lines:]
-
-
-def _trim(logs: list[Path]) -> None:
+def _trim(logs: list[ProcessLog]) -> None:
     for log in logs:
-        with suppress(OSError):
-            if log.stat().st_size > _LOG_LIMIT:
-                os.truncate(log, 0)  # its writers append, so they go on at the new end
+        log.trim()

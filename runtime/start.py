@@ -10,6 +10,7 @@ from wakeful.clock import Now
 from wakeful.config.model import Revision
 from wakeful.events import Phases, StartPhase
 from wakeful.runtime.driver import Driver, DriverError, EngineUnavailable, ImageNotFound
+from wakeful.runtime.output import Audience
 from wakeful.runtime.probe import Prober, Probing
 from wakeful.runtime.roster import Member
 from wakeful.runtime.turns import Turns
@@ -30,9 +31,12 @@ class StartFailed(Exception):
 class Starter:
     """Brings instances up, from asked-for to ready; what was found running, by its probe alone."""
 
-    __slots__ = ("_driver", "_now", "_prober", "_turns")
+    __slots__ = ("_audience", "_driver", "_now", "_prober", "_turns")
 
-    def __init__(self, driver: Driver, prober: Prober, turns: Turns, now: Now) -> None:
+    def __init__(
+        self, driver: Driver, prober: Prober, turns: Turns, audience: Audience | None, now: Now
+    ) -> None:
+        self._audience = audience
         self._driver = driver
         self._prober = prober
         self._turns = turns
@@ -61,6 +65,8 @@ class Starter:
                 if it.address is None:
                     launched = await self._driver.start(revision, it.id, turn)
                     it.address = launched.address
+                    if self._audience is not None:
+                        self._audience.came(revision, it.id)
                     phases = _in_order((StartPhase.QUEUED, queued), *launched.phases)
                 started = self._now()
                 probe = self._prober(it.address, revision.template.readiness)

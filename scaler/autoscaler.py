@@ -19,6 +19,7 @@ from wakeful.events import IDLE, Backends, Load, Sample
 from wakeful.runtime.driver import Driver
 from wakeful.runtime.fleet import Fleet
 from wakeful.runtime.instance import Exit, Found, InstanceId, State, View, new_instance_id
+from wakeful.runtime.output import Audience
 from wakeful.runtime.probe import Prober
 from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
@@ -70,6 +71,7 @@ class Autoscaler:
         new_id: Callable[[Revision], InstanceId] = new_instance_id,
         turns: Turns | None = None,
         spares: Spares | None = None,
+        audience: Audience | None = None,
         wall: Now = time.time,
     ) -> None:
         self._driver = driver
@@ -78,6 +80,7 @@ class Autoscaler:
         self._now = now
         self._new_id = new_id
         self._spares = spares  # the frozen instances of this host that nobody needs
+        self._audience = audience  # of what instances write
         self._turns = turns or Turns()  # to start an instance, for this whole host
 
         self._timetable = Timetable(self._follow, wall)
@@ -330,6 +333,7 @@ class Autoscaler:
             new_id=partial(self._name_one, revision),
             turns=self._turns,
             spares=self._spares,
+            audience=self._audience,
         )
 
     def _name_one(self, revision: Revision) -> InstanceId:

@@ -22,6 +22,7 @@ from wakeful.config.model import Container, Reach, Readiness, Revision, Template
 from wakeful.runtime.docker import DockerDriver
 from wakeful.runtime.driver import DriverError, EngineUnavailable
 from wakeful.runtime.instance import Address
+from wakeful.runtime.output import Asked
 from wakeful.runtime.probe import Probe, ready
 
 pytestmark = pytest.mark.docker
@@ -158,6 +159,8 @@ async def lives_and_dies(owner: str, image: str) -> None:
         instance = new_id()
         await driver.start(revision(image, "exit", "3"), instance)
         assert await exits.of(instance) == "exit code 3"
+        lines = [line.text async for some in driver.output(instance, Asked()) for line in some]
+        assert sorted(lines) == [b"on standard error", b"on standard output"]
         await driver.stop(instance, 0)
     finally:
         await driver.close()

@@ -6,9 +6,10 @@ import pytest
 
 from wakeful.clock import run_simulated
 from wakeful.config.model import Readiness, Revision, Template
-from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
+from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound, OutputGone
 from wakeful.runtime.instance import Exit, Found, InstanceId
 from wakeful.runtime.memory import MemoryDriver, Script, Started, Stopped
+from wakeful.runtime.output import Asked
 
 HELLO = Revision("hello", 1, Template(image="hello:1"))
 A, B = InstanceId("a"), InstanceId("b")
@@ -203,5 +204,31 @@ def test_one_whose_script_says_so_cannot_be_frozen() -> None:
         assert not driver.frozen(A)
         driver.freeze(B, failed.append)  # one that is not there is no error
         assert (await driver.usage(B)).memory is None
+
+    run_simulated(story())
+
+
+def test_output_is_followed_from_its_tail_until_the_instance_has_ended() -> None:
+    async def story() -> None:
+        driver, _ = await opened(Script(output=("one", "two")))
+        await driver.start(HELLO, A)
+
+        async def follow() -> list[bytes]:
+            asked = Asked(tail=1, follow=True)
+            return [line.text async for lines in driver.output(A, asked) for line in lines]
+
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(1)
+        driver.say(A, "three")
+        await asyncio.sleep(1)
+        driver.say(A, "four")
+        driver.crash(A)
+        assert await following == [b"two", b"three", b"four"]
+        assert await driver.tail(A, 2) == ["three", "four"]
+        assert [x.text async for xs in driver.output(A, Asked(tail=0)) for x in xs] == []
+        with pytest.raises(OutputGone):
+            await anext(driver.output(B, Asked()))
+        with pytest.raises(DriverError, match="no times"):
+            await anext(driver.output(A, Asked(since=1)))
 
     run_simulated(story())

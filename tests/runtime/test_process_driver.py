@@ -22,6 +22,7 @@ import uvloop
 from tests.exits import Exits
 from wakeful.config.model import Readiness, Revision, Template
 from wakeful.runtime import process as module
+from wakeful.runtime import process_log
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import Address, Exit, Found, InstanceId
 from wakeful.runtime.probe import ready
@@ -653,7 +654,7 @@ def test_a_child_holds_none_of_our_sockets_and_no_blocked_signal(here: Here) -> 
 def test_a_log_that_has_grown_too_long_starts_anew_under_its_writer(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOG_LIMIT", 1000)
+    monkeypatch.setattr(process_log, "_LIMIT", 1000)
     monkeypatch.setattr(module, "_LOG_CHECK", 0.005)
     program = """
 import os, time
