@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from tests.scaler.simulated_proxy import until
 from wakeful.admin.instances import Listing
+from wakeful.admin.outputs import Outputs
 from wakeful.admin.scrape import render
 from wakeful.admin.server import AdminServer
 from wakeful.clock import run_simulated
@@ -144,7 +145,8 @@ def test_others_run_between_two_pieces_of_a_page() -> None:
         async def nothing(service: str | None) -> Listing:
             return Listing([], [])
 
-        admin = AdminServer(lambda: True, pieces, lambda: iter(()), nothing)
+        outputs = Outputs(MemoryDriver(), dict, lambda service: [], lambda: 0.0)
+        admin = AdminServer(lambda: True, pieces, lambda: iter(()), nothing, outputs)
         await admin.bind(HostPort("127.0.0.1", 0))
         await admin.listen()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeful.admin.instances import Listing, listing
+from wakeful.admin.outputs import Outputs
 from wakeful.admin.scrape import render
 from wakeful.admin.server import AdminServer
 from wakeful.config.diff import diff, fixed_changes
@@ -33,7 +34,7 @@ from wakeful.host import find_runtime, frozen_memory, new_driver
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.server import DataPlane
 from wakeful.runtime.driver import Driver, DriverError
-from wakeful.runtime.instance import Found
+from wakeful.runtime.instance import Exit, Found, InstanceId
 from wakeful.runtime.probe import Probe
 from wakeful.runtime.spares import Spares
 from wakeful.runtime.turns import Turns
@@ -67,6 +68,7 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: set[asyncio.Task[None]] = set()  # those of _tasks that stop one
         self._driver: Driver
+        self._outputs: Outputs
         self._spares: Spares
         self._scaler: Autoscaler
         self._deployments: Deployments
@@ -97,6 +99,9 @@ class App:
             if config.access_log.format is not AccessLogFormat.OFF:
                 access = AccessLog(config.access_log, loop)
             self._driver = new_driver(self.runtime, config, self._state)
+            self._outputs = Outputs(
+                self._driver, lambda: self.config.services, self._instances_of, time.time
+            )
             self._spares = Spares(self._driver, frozen_memory(config), now=time.monotonic)
             self._scaler = Autoscaler(
                 self._driver,
@@ -105,13 +110,16 @@ class App:
                 now=time.monotonic,
                 turns=Turns(config.simultaneous_starts),
                 spares=self._spares,
+                audience=self._outputs,
             )
             self.plane = DataPlane(self._scaler, access=access, trusted=config.trusted_proxies)
             self._deployments = Deployments(
                 self.plane, self._scaler, now=time.monotonic, settled=self._state.settle
             )
-            self._admin = AdminServer(self._ready, self._metrics, self._standings, self._instances)
-            await self._driver.open(self._scaler.exited, self._scaler.paused)
+            self._admin = AdminServer(
+                self._ready, self._metrics, self._standings, self._instances, self._outputs
+            )
+            await self._driver.open(self._exited, self._scaler.paused)
         except DriverError as error:
             self._state.close()
             raise StartError(f"runtime {self.runtime}: {error}") from None
@@ -220,10 +228,21 @@ class App:
     def _instances(self, service: str | None) -> Awaitable[Listing]:
         return listing(self.plane, self._scaler, self._driver, time.monotonic, service)
 
+    def _instances_of(self, service: str) -> list[InstanceId]:
+        return [
+            view.instance
+            for revision, view in self._scaler.instances()
+            if revision.service == service
+        ]
+
     def _standings(self) -> Iterator[Standing]:
         return self._deployments.standings()
 
-    # Between the proxy and the scaler
+    # Between the driver, the scaler and the proxy
+
+    def _exited(self, exit: Exit) -> None:
+        self._scaler.exited(exit)
+        self._outputs.exited(exit)
 
     def _publish(self, revision: str, backends: Backends) -> None:
         self.plane.publish(revision, backends)
@@ -301,6 +320,7 @@ class App:
         latest = {one.service: one for one in self._state.revisions(services, serving, moved)}
         self.config = config
         self.plane.trusted = config.trusted_proxies
+        self._outputs.reloaded(config.services)
         self._driver.expect(tuple(latest.values()))
         self._deployments.apply(services, config.domain, latest, serving, pinned)
 
@@ -362,6 +382,7 @@ class App:
         hurried.cancel()
         with suppress(TimeoutError):
             await asyncio.wait_for(closed, _KILL_PATIENCE)
+        await self._outputs.close()
         await self._admin.close()
         await self._driver.close()
         self._save()

@@ -27,6 +27,14 @@ _CONFIG = click.option(
     "/etc/wakeful.",
 )
 
+_ADMIN = click.option(
+    "--admin",
+    metavar="[HOST]:PORT",
+    envvar="WAKEFUL_ADMIN",
+    show_envvar=True,
+    help="Where to ask, in place of the file's admin.",
+)
+
 
 def _version() -> str:
     """With a word when the path of a request is compiled (docs/decisions/0006)."""
@@ -122,13 +130,7 @@ def validate(config: Path | None) -> None:
 @main.command()
 @click.argument("service", required=False)
 @_CONFIG
-@click.option(
-    "--admin",
-    metavar="[HOST]:PORT",
-    envvar="WAKEFUL_ADMIN",
-    show_envvar=True,
-    help="Where to ask, in place of the file's admin.",
-)
+@_ADMIN
 @click.option("--json", "as_json", is_flag=True, help="What the admin API says, as it is.")
 def ps(service: str | None, config: Path | None, admin: str | None, as_json: bool) -> None:
     """List the instances that there are, of one service or of all."""
@@ -146,6 +148,70 @@ def ps(service: str | None, config: Path | None, admin: str | None, as_json: boo
         click.echo(f"wakeful: {error}", err=True)
         sys.exit(1)
     click.echo(json.dumps(answer, indent=1) if as_json else table(answer, datetime.now()))
+
+
+@main.command()
+@click.argument("service")
+@_CONFIG
+@_ADMIN
+@click.option(
+    "-f", "--follow", is_flag=True, help="Go on with what comes, also from new instances."
+)
+@click.option(
+    "-n",
+    "--tail",
+    type=click.IntRange(0),
+    metavar="N",
+    help="The last N lines of each instance.  [default: all]",
+)
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="What is not older than a duration, as 10m, or than a moment, as 2026-01-31T12:00:00Z.",
+)
+@click.option(
+    "--instance",
+    metavar="ID",
+    help="Of this instance alone, and without its name; the end of its id will do.",
+)
+@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written.")
+@click.option("--no-prefix", is_flag=True, help="Do not show whose line it is.")
+def logs(
+    service: str,
+    config: Path | None,
+    admin: str | None,
+    follow: bool,
+    tail: int | None,
+    since: str | None,
+    instance: str | None,
+    timestamps: bool,
+    no_prefix: bool,
+) -> None:
+    """Show what the instances of a service have written, the oldest instance first."""
+    import time
+
+    from wakeful.ask import Unanswered
+    from wakeful.show_logs import moment, show
+
+    try:
+        code = show(
+            _admin_address(config, admin),
+            service,
+            follow=follow,
+            tail=tail,
+            since=None if since is None else moment(since, time.time()),
+            instance=instance,
+            times=timestamps,
+            prefix=not no_prefix,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except Unanswered as error:
+        click.echo(f"wakeful: {error}", err=True)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
 @main.command()

@@ -31,7 +31,7 @@ def processes() -> Platform:
 @pytest.fixture(scope="session")
 def containers(engine: APIClient) -> Iterator[Platform]:
     """An image of this Python with the programs in it, which is removed at the end."""
-    files = {"/app/app.py": APP.read_bytes()}
+    files = {f"/app/{name}": APP.with_name(name).read_bytes() for name in ("app.py", "writer.py")}
     for name in ("serve.py", "hello.py", "slow.py", "echo.py"):
         files[f"/app/{name}"] = (DEMO / name).read_bytes()
     tag = image.build(

@@ -52,13 +52,14 @@ class Platform:
     image: str = ""
 
     def service(self, *arguments: str, program: str = "app.py", **keys: Any) -> Definition:
-        """A service of tests/e2e/app.py, or of a program of the demo."""
+        """A service of a program beside this file, or of one of the demo."""
         definition: Definition = {name.replace("_", "-"): value for name, value in keys.items()}
         if self.image:
             definition["image"] = self.image
             definition["command"] = ["python3", "-S", f"/app/{program}", *arguments]
         else:
-            path = APP if program == "app.py" else DEMO / program
+            ours = APP.with_name(program)
+            path = ours if ours.exists() else DEMO / program
             definition["command"] = [sys.executable, "-S", str(path), *arguments]
             definition["env"] = {"PYTHONPATH": str(DEMO), **definition.get("env", {})}
         return definition

@@ -15,6 +15,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from wakeful.admin.instances import Listing
+from wakeful.admin.log_lines import query_of, unknown_service
+from wakeful.admin.log_stream import LogStream
+from wakeful.admin.outputs import Outputs, Refused
 from wakeful.config.model import HostPort
 from wakeful.deploy import Standing
 
@@ -32,6 +35,8 @@ class AdminServer:
 
     /v1/services: where each service's requests go, in Knative's words.
     /v1/instances: what runs now; ?service=NAME for one.
+    /v1/services/NAME/logs: what its instances write (log_lines); ?follow=1, tail, since,
+    instance.
     """
 
     def __init__(
@@ -40,11 +45,13 @@ class AdminServer:
         metrics: Callable[[], Iterator[str]],
         standings: Callable[[], Iterator[Standing]],
         instances: Callable[[str | None], Awaitable[Listing]],
+        outputs: Outputs,
     ) -> None:
         self._ready = ready
         self._metrics = metrics
         self._standings = standings
         self._instances = instances
+        self._outputs = outputs
         self._task: asyncio.Task[None] | None = None
         self._server: _Server | None = None
         self._socket: socket.socket | None = None
@@ -63,6 +70,7 @@ class AdminServer:
                 Route("/metrics", self._scrape),
                 Route("/v1/services", self._services),
                 Route("/v1/services/{name}", self._service),
+                Route("/v1/services/{name}/logs", self._logs),
                 Route("/v1/instances", self._rows),
             ]
         )
@@ -120,13 +128,26 @@ class AdminServer:
         for one in self._standings():
             if one.service == name:
                 return JSONResponse(_status(one))
-        return PlainTextResponse(f"no service {name}\n", status_code=404)
+        return self._unknown(name)
+
+    async def _logs(self, request: Request) -> Response:
+        try:
+            query = query_of(request.path_params["name"], request.query_params)
+            return LogStream(self._outputs.open(query))
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", status_code=400)
+        except Refused as refused:
+            return PlainTextResponse(f"{refused}\n", status_code=refused.status)
 
     async def _rows(self, request: Request) -> Response:
         name = request.query_params.get("service")
         if name is not None and not any(one.service == name for one in self._standings()):
-            return PlainTextResponse(f"no service {name}\n", status_code=404)
+            return self._unknown(name)
         return JSONResponse((await self._instances(name)).as_json())
+
+    def _unknown(self, service: str) -> Response:
+        known = [one.service for one in self._standings()]
+        return PlainTextResponse(f"{unknown_service(service, known)}\n", status_code=404)
 
 
 def _status(one: Standing) -> dict[str, Any]:
