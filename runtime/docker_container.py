@@ -268,7 +268,7 @@ def writing(client: APIClient, container: str) -> Writing:
     try:
         seen = client.inspect_container(container)
     except NotFound:
-        raise OutputGone("the container is not there any more") from None
+        raise OutputGone("its container is not there any more") from None
     return Writing(seen["Config"]["Tty"], seen["HostConfig"]["LogConfig"].get("Type", ""))
 
 

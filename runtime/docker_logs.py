@@ -44,7 +44,7 @@ async def output(
     proxies cut those that are silent for long.
     """
     if not container:
-        raise OutputGone("there is no container of it")
+        raise OutputGone("its container is not there any more")
     writing = await client.call(containers.writing, container)
     query = _query(asked)
     last, tries = NO_TIME, 0

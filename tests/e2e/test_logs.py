@@ -244,12 +244,12 @@ def test_who_reads_slowly_gets_every_line_and_makes_nobody_hold_them(
     for _ in range(10):  # it takes what it would take, if it did
         assert wakeful.get("hello").status == 200
         time.sleep(0.1)
-    assert memory(wakeful) - before < 4 * 2**20  # of the 9 MB that there are
+    assert memory(wakeful) - before < 4 * 2**20  # of the 7 MB that there are
     data += answer.read()
     client.close()
     lines = data.decode().splitlines()
     texts = [line.split(" ", 4)[4] for line in lines if " - note " not in line]
-    dots = "." * 80
+    dots = "." * 60
     assert texts[0] == "begun"
     assert texts[1:] == [f"line {number} {dots}" for number in range(100_000)]
 

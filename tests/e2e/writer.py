@@ -41,7 +41,7 @@ def handle(exchange: Exchange) -> None:
 
 
 def count(lines: int) -> None:
-    write(b"".join(b"line %d %s\n" % (number, b"." * 80) for number in range(lines)))
+    write(b"".join(b"line %d %s\n" % (number, b"." * 60) for number in range(lines)))
 
 
 if __name__ == "__main__":
