@@ -91,7 +91,7 @@ def test_a_service_that_there_is_not_is_an_error(processes: Platform, launch: La
     wakeful = launch({"hello": processes.service()})
     asked = wakeful_command("ps", "helo", "-c", str(wakeful.file))
     assert (asked.returncode, asked.stdout) == (1, "")
-    assert asked.stderr == "wakeful: no service helo\n"
+    assert asked.stderr == "wakeful: no service helo; known: hello\n"
 
 
 def test_without_a_wakeful_there_is_a_sentence_and_an_exit_code(tmp_path: Path) -> None:
