@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import sys
 import threading
+
+log = logging.getLogger(__name__)
 
 # When the reader of the log stands still, requests do not: what is over this
 # many batches is dropped and counted.
@@ -46,16 +49,42 @@ class Writer:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def _run(self) -> None:
+        torn = _torn(self._path)
         while (batch := self._batches.get()) is not None:
             if self._moved.is_set() and self._path != "-":
                 self._moved.clear()
-                os.close(self._fd)
-                self._fd = self._open()
-            data, lines = memoryview(batch[0]), batch[1]
+                torn = _torn(self._path) if self._follow() else torn
+            data = b"\n" + batch[0] if torn else batch[0]
+            left = memoryview(data)
             try:
-                while data:
-                    data = data[os.write(self._fd, data) :]
+                while left:
+                    left = left[os.write(self._fd, left) :]
             except OSError:
-                self.dropped += lines
+                self.dropped += bytes(left).count(b"\n")
+            if len(left) < len(data):
+                torn = bool(left) and data[len(data) - len(left) - 1] != ord("\n")
         if self._path != "-":
             os.close(self._fd)
+
+    def _follow(self) -> bool:
+        """Open the path anew. Where that fails the file goes on that there is."""
+        try:
+            fd = self._open()
+        except OSError as error:
+            log.error("%s cannot be opened: %s", self._path, error.strerror)
+            return False
+        os.close(self._fd)
+        self._fd = fd
+        return True
+
+
+def _torn(path: str) -> bool:
+    """Whether its latest line is there in part: the disk was full."""
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # it is empty, or not ours to read
+        return False

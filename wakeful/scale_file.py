@@ -28,6 +28,7 @@ class ScaleFile:
         self._path = path
         self._written = 0.0
         self._blank = False  # it says that nothing is awake
+        self._failed = False  # the latest time; it is said once
         self._writing: asyncio.Future[None] | None = None
 
     def recall(self, scaler: Autoscaler, wall: float) -> None:
@@ -64,8 +65,10 @@ class ScaleFile:
 
     def _over(self, written: asyncio.Future[None]) -> None:
         self._writing = None
-        if (error := written.exception()) is not None:
+        error = written.exception()
+        if error is not None and not self._failed:
             log.warning("%s cannot be written: %s", self._path, error)
+        self._failed = error is not None
 
 
 def _write(path: Path, remembered: Mapping[str, Remembered], wall: float) -> None:

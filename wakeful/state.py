@@ -61,6 +61,7 @@ class StateDirectory:
         self._lock: int | None = None
         self._services: dict[str, _Remembered] = {}
         self._changed = False
+        self._written = ""  # what the file says
 
     def open(self) -> None:
         """Lock it and read it. Raises StateError."""
@@ -178,7 +179,7 @@ class StateDirectory:
 
     def _read(self) -> None:
         try:
-            text = self._file.read_text()
+            text = self._written = self._file.read_text()
         except FileNotFoundError:
             self.owner = secrets.token_hex(8)
             return
@@ -200,6 +201,8 @@ class StateDirectory:
         self._changed = False
         services = {name: _said(it) for name, it in sorted(self._services.items())}
         text = json.dumps({"owner": self.owner, "services": services}, indent=1)
+        if text == self._written:
+            return  # so that a full disk is no reason not to start again
         draft = self._file.with_suffix(".new")
         try:
             # A template's environment may hold what is nobody else's business.
@@ -210,6 +213,7 @@ class StateDirectory:
             os.replace(draft, self._file)
         except OSError as error:
             raise StateError(f"{self._file} cannot be written: {error.strerror}") from None
+        self._written = text
 
 
 def _remembered(it: _Remembered, service: Service) -> dict[int, Any]:

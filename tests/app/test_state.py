@@ -160,3 +160,15 @@ def test_a_file_without_templates_is_read(tmp_path: Path) -> None:
     with run(tmp_path) as state:
         assert state.latest("hello") is None
         assert [one.name for one in state.revisions([FIRST], {})] == ["hello-00001"]
+
+
+def test_the_same_again_is_not_written_so_that_a_full_disk_keeps_nobody_from_starting(
+    tmp_path: Path,
+) -> None:
+    with run(tmp_path) as state:
+        state.revisions([FIRST], {})
+    (tmp_path / "state.new").mkdir()
+    with run(tmp_path) as state:
+        assert [one.name for one in state.revisions([FIRST], {})] == ["hello-00001"]
+        with pytest.raises(StateError, match=r"state\.json cannot be written"):
+            state.revisions([SECOND], {})

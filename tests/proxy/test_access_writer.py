@@ -1,52 +1,53 @@
-"""The access log's file when it does not take what is written."""
+"""The file of the access log, when it is torn or its path cannot be opened."""
 
 from __future__ import annotations
 
-import array
-import fcntl
-import os
-import termios
-import time
+import logging
 from pathlib import Path
+
+import pytest
 
 from wakeful.proxy.access_writer import Writer
 
-BACKLOG = 1024  # batches, as docs/backpressure.md says
-PIPE = 65536  # bytes that a pipe holds of what nobody reads
+
+def test_a_line_that_an_earlier_run_wrote_in_part_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntw")
+    writer = Writer(str(path))
+    writer.write(b"three\n", 1)
+    writer.write(b"four\n", 1)
+    writer.close()
+    assert path.read_bytes() == b"one\ntw\nthree\nfour\n"
 
 
-def waiting_in(pipe: int) -> int:
-    count = array.array("i", [0])
-    fcntl.ioctl(pipe, termios.FIONREAD, count)
-    return count[0]
-
-
-def test_what_a_reader_that_stands_still_leaves_behind_is_bounded_and_counted(
-    tmp_path: Path,
-) -> None:
-    fifo = tmp_path / "log"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    writer = Writer(str(fifo))
-    writer.write(b"x" * (PIPE + 1), 1)
-    deadline = time.monotonic() + 20
-    while waiting_in(reader) < PIPE and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert waiting_in(reader) == PIPE  # so the thread is inside its write
-    for number in range(BACKLOG + 7):
-        writer.write(b"%d\n" % number, 3)
-    assert writer.dropped == 7 * 3
-    os.set_blocking(reader, True)
-    with os.fdopen(reader, "rb") as file:
-        assert file.read(PIPE + 1) == b"x" * (PIPE + 1)
-        lines = [int(file.readline()) for _ in range(BACKLOG)]
-        assert lines == list(range(BACKLOG))  # the oldest are kept, whole and in order
+def test_a_file_that_is_whole_or_empty_is_gone_on_with_as_it_is(tmp_path: Path) -> None:
+    for before in (b"", b"one\n"):
+        path = tmp_path / "log"
+        path.write_bytes(before)
+        writer = Writer(str(path))
+        writer.write(b"two\n", 1)
         writer.close()
-        assert file.read() == b""
-    assert writer.dropped == 7 * 3
+        assert path.read_bytes() == before + b"two\n"
 
 
-def test_what_a_full_disk_refuses_is_counted() -> None:
+def test_a_path_that_cannot_be_opened_anew_is_said_and_the_old_file_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    writer = Writer(str(folder / "log"))
+    writer.write(b"one\n", 1)
+    folder.rename(tmp_path / "moved")
+    writer.reopen()
+    with caplog.at_level(logging.ERROR):
+        writer.write(b"two\n", 1)
+        writer.close()
+    assert (tmp_path / "moved" / "log").read_bytes() == b"one\ntwo\n"
+    assert f"{folder}/log cannot be opened: No such file or directory" in caplog.text
+    assert writer.dropped == 0
+
+
+def test_what_is_lost_is_counted_by_the_line() -> None:
     writer = Writer("/dev/full")
     writer.write(b"one\ntwo\n", 2)
     writer.write(b"three\n", 1)
