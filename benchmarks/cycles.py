@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from benchmarks.children import CannotMeasure, Child, free_port, started
 from benchmarks.coldstart import wait_until_ready
 from benchmarks.cycled import KINDS, SANDBOX, Cycled, cycled, remove_all
 from benchmarks.held import EngineHoldings
-from benchmarks.leaks import MEMORY, Held, Line, judge
+from benchmarks.leaks import MEMORY, Held, Line, judge, most_before
 from benchmarks.peers import run_wakeful
 from benchmarks.table import number, table
 from wakeful.runtime.sandbox_stock import MOST
@@ -80,7 +80,7 @@ class Report:
         rows = [
             (
                 line.name,
-                *(number(value, _digits(line)) for value in (line.before, line.after)),
+                *(number(value, _digits(line)) for value in (line.first, line.before, line.after)),
                 number(line.per_thousand, _digits(line)),
                 "LEAKED" if line.leaked else "" if line.judged else "not judged",
             )
@@ -95,7 +95,7 @@ class Report:
                 f"{self.cycles} cycles of waking and sleeping after {self.warm_up} to warm up, "
                 f"in {self.seconds:.0f} s; instances: {instances}",
                 "",
-                table(("at rest", "before", "after", "in 1,000 cycles", ""), rows),
+                table(("at rest", "first", "most until half", "last", "in 1,000 cycles", ""), rows),
                 "",
                 f"Leaked: {', '.join(self.leaked)}" if self.leaked else "Nothing leaked.",
             ]
@@ -172,7 +172,7 @@ def _measured(
     for done in range(1, -(-cycles // each) + 1):
         rounds.turn()
         samples.append(rounds.held(done * each))
-    samples[-1] = rounds.settled(samples[0], samples[-1])
+    samples[-1] = rounds.settled(most_before(samples), samples[-1])
     return Report(
         host,
         runtime,
@@ -230,11 +230,11 @@ class _Rounds:
                 break
         return Held(cycles, counts, held.memory(self._child.process.pid))
 
-    def settled(self, first: Held, last: Held) -> Held:
+    def settled(self, before: Mapping[str, int], last: Held) -> Held:
         """The last, or what is left of it a while later."""
         deadline = time.monotonic() + _SETTLES
         while time.monotonic() < deadline and any(
-            count > first.counts[name] for name, count in last.counts.items()
+            count > before[name] for name, count in last.counts.items()
         ):
             last = self.held(last.cycles)
         return last

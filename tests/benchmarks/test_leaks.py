@@ -38,6 +38,16 @@ def test_one_more_than_before_is_a_leak_and_one_less_is_none() -> None:
     assert leaked(threads(10, 9)) == []
 
 
+def counted(*threads: int) -> list[Held]:
+    return [Held(20 * n, {"threads": each}, 0) for n, each in enumerate(threads)]
+
+
+def test_one_more_in_the_first_half_that_stays_one_is_no_leak() -> None:
+    assert leaked(counted(10, 10, 11, 11, 11)) == []
+    assert leaked(counted(10, 10, 10, 11, 11)) == ["threads"]
+    assert leaked(counted(10, 11, 11, 11, 12)) == ["threads"]
+
+
 def test_growth_is_told_for_a_thousand_cycles() -> None:
     growth = {line.name: line.per_thousand for line in judge(threads(10, 11))}
     assert growth == {"threads": 20, "pipes": 0, MEMORY: None}
@@ -89,7 +99,7 @@ def test_the_report_names_what_leaked() -> None:
     good, bad = report(threads(10, 10)), report(threads(10, 11))
     assert str(good).endswith("Nothing leaked.")
     assert str(bad).endswith("Leaked: threads")
-    assert re.search(r"^threads +10 +11 +20 +LEAKED$", str(bad), re.MULTILINE)
-    assert re.search(r"^pipes +4 +4 +0$", str(bad), re.MULTILINE)
+    assert re.search(r"^threads +10 +10 +11 +20 +LEAKED$", str(bad), re.MULTILINE)
+    assert re.search(r"^pipes +4 +4 +4 +0$", str(bad), re.MULTILINE)
     assert json.loads(json.dumps(bad.as_json()))["leaked"] == ["threads"]
     assert good.as_json()["leaked"] == []
