@@ -56,6 +56,10 @@ class KnownHeads(Generic[H]):
             self._heads.clear()
         self._heads[key] = head
 
+    def forget(self) -> None:
+        self._heads.clear()
+        self._seen.clear()
+
 
 class KnownRequests:
     """Requests by all their bytes, and by their fields alone."""

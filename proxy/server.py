@@ -101,6 +101,7 @@ class DataPlane:
         self._ended: dict[str, float] = {}  # instances, and when what is in them is given up
         self._sweeping: asyncio.TimerHandle | None = None
         self._date = DateField()
+        self._second = clock()  # when the one began that heads of answers are remembered for
 
     # Called by the application
 
@@ -327,5 +328,8 @@ class DataPlane:
         before = now - self.limits.pool_idle
         self._idling = {one for one in self._idling if one.close_idle(before)}
         self._restless = {one for one in self._restless if one.rest_idle(now)}
+        if now - self._second >= 1.0:  # by now their Date is another
+            self._second = now
+            self.known_responses.forget()
         if self.connections or self.tunnels or self._idling or self._restless or self._ended:
             self._watch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.proxy.harness import Harness, get
 from wakeful.proxy.framing import ResponseHead
 from wakeful.proxy.known import KnownHeads
 
@@ -37,3 +38,20 @@ def test_ever_new_heads_do_not_fill_the_memory() -> None:
     assert len(kept) <= 1024
     assert 9_999 in kept
     assert len(known._seen) <= 1024
+
+
+def test_heads_of_answers_are_forgotten_when_their_second_is_over(harness: Harness) -> None:
+    harness.service(harness.backend())
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    known = harness.plane.known_responses
+    harness.call(lambda: known.put(b"Date: now", HEAD))
+    harness.call(lambda: known.again(b"Date: now"))
+
+    harness.clock.forward(1)
+    harness.sweep()
+    assert known.get(b"Date: now") is None
+    assert known._seen == set()
+    client.send(get())
+    assert client.message().status == 200
