@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.app.world import SHORT, now, until, world
+from tests.app.world import SHORT, World, now, until, world
 from wakeful.clock import run_simulated
 from wakeful.config.model import HostPort, Revision, Scale, Template
 from wakeful.proxy.rollout import Share
@@ -32,6 +33,19 @@ def slow_from_the_second_on(revision: Revision) -> Script:
 
 def broken_from_the_second_on(revision: Revision) -> Script:
     return Script() if revision.generation == 1 else Script(failure=DriverError("no room"))
+
+
+@asynccontextmanager
+async def replacing(
+    script: Script | Callable[[Revision], Script] = Script(),  # noqa: B008 (frozen)
+    **settings: Any,
+) -> AsyncIterator[World]:
+    """A revision that serves, and the next of the same settings on its way."""
+    async with world(script) as it:
+        it.deploy(**settings)
+        await it.send()
+        it.deploy(**settings)
+        yield it
 
 
 # Ready first
@@ -208,10 +222,7 @@ def test_the_old_revision_goes_on_when_the_new_one_cannot_start_and_it_is_said(
 
 def test_it_is_tried_again_when_nobody_asks_for_anything() -> None:
     async def main() -> None:
-        async with world(broken_from_the_second_on) as it:
-            it.deploy(scale=SHORT)
-            await it.send()
-            it.deploy(scale=SHORT)
+        async with replacing(broken_from_the_second_on, scale=SHORT) as it:
             await until(600)
             assert await it.running() == {}
             assert it.starts(TWO)[-1] > 500
@@ -313,10 +324,7 @@ def test_after_a_restart_what_served_goes_on_until_the_latest_is_ready() -> None
 
 def test_requests_move_step_by_step_and_the_old_revision_goes_at_the_end() -> None:
     async def main() -> None:
-        async with world() as it:
-            it.deploy(rollout=10)
-            await it.send()
-            it.deploy(rollout=10)
+        async with replacing(rollout=10) as it:
             seen = []
             await until(0.5)
             for second in range(1, 12):
@@ -334,10 +342,7 @@ def test_requests_move_step_by_step_and_the_old_revision_goes_at_the_end() -> No
 
 def test_requests_meet_the_revisions_as_the_shares_say() -> None:
     async def main() -> None:
-        async with world() as it:
-            it.deploy(rollout=600, concurrency=0)
-            await it.send()
-            it.deploy(rollout=600, concurrency=0)
+        async with replacing(rollout=600, concurrency=0) as it:
             await until(121)
             share = it.shares()[TWO]
             assert 15 <= share <= 25
@@ -351,10 +356,7 @@ def test_requests_meet_the_revisions_as_the_shares_say() -> None:
 
 def test_a_newer_revision_joins_those_that_are_on_their_way() -> None:
     async def main() -> None:
-        async with world() as it:
-            it.deploy(rollout=10)
-            await it.send()
-            it.deploy(rollout=10)
+        async with replacing(rollout=10) as it:
             await until(5)
             assert it.shares() == {ONE: 55, TWO: 45}
             it.deploy(rollout=10)
@@ -373,10 +375,7 @@ def test_a_newer_revision_joins_those_that_are_on_their_way() -> None:
 
 def test_a_rollout_that_ends_while_a_newer_revision_is_awaited_settles_nothing() -> None:
     async def main() -> None:
-        async with world() as it:
-            it.deploy(rollout=10)
-            await it.send()
-            it.deploy(rollout=10)
+        async with replacing(rollout=10) as it:
             await until(2)
             it.driver.default = Script(listen=30)
             it.deploy(rollout=10)
@@ -412,10 +411,7 @@ def test_a_service_that_is_removed_in_the_middle_of_a_rollout_stays_away() -> No
 
 def test_a_rollout_ends_at_once_when_its_duration_is_taken_away() -> None:
     async def main() -> None:
-        async with world() as it:
-            it.deploy(rollout=600)
-            await it.send()
-            it.deploy(rollout=600)
+        async with replacing(rollout=600) as it:
             await until(60)
             it.reload()
             assert it.shares()[ONE] > 80
@@ -429,10 +425,7 @@ def test_a_rollout_ends_at_once_when_its_duration_is_taken_away() -> None:
 
 def test_a_way_back_does_not_have_to_be_gradual() -> None:
     async def main() -> None:
-        async with world() as it:
-            it.deploy(rollout=600)
-            await it.send()
-            it.deploy(rollout=600)
+        async with replacing(rollout=600) as it:
             await until(60)
             it.deploy()
             await until(61)

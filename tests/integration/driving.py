@@ -13,9 +13,10 @@ from typing import Any
 from docker.api.client import APIClient
 
 from tests.exits import Exits
-from wakeful.config.model import Revision, Template
+from wakeful.config.model import Readiness, Revision, Template
 from wakeful.runtime.docker import DockerDriver
 from wakeful.runtime.instance import Address, InstanceId
+from wakeful.runtime.probe import ready
 
 APP = ("python3", "/app/app.py")
 
@@ -37,6 +38,14 @@ def revision(image: str, *behaviour: str, **template: Any) -> Revision:
 
 def new_id() -> InstanceId:
     return InstanceId(f"hello-00003-{uuid.uuid4().hex[:8]}")
+
+
+async def running(driver: DockerDriver, of: Revision) -> tuple[InstanceId, Address]:
+    """One more instance, which listens."""
+    instance = new_id()
+    address = (await driver.start(of, instance)).address
+    await ready(address, Readiness(path="/"))
+    return instance, address
 
 
 def get(address: Address, path: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
 from tests.exits import Exits
-from tests.integration.driving import containers, get, new_id, opened, revision, until
+from tests.integration.driving import containers, get, new_id, opened, revision, running, until
 from tests.integration.test_freezer import kind
 from wakeful.config.model import Container, FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
@@ -51,10 +51,7 @@ async def told_of_pauses(
 
 
 async def started(driver: DockerDriver, image: str) -> tuple[InstanceId, Address]:
-    instance = new_id()
-    address = (await driver.start(revision(image, "polite"), instance)).address
-    await ready(address, Readiness(path="/"))
-    return instance, address
+    return await running(driver, revision(image, "polite"))
 
 
 def test_a_pause_by_somebody_else_is_told_and_so_is_its_end(

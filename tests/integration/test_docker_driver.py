@@ -12,7 +12,7 @@ import pytest
 from docker.api.client import APIClient
 
 from tests.exits import Exits
-from tests.integration.driving import containers, get, new_id, opened, revision, until
+from tests.integration.driving import containers, get, new_id, opened, revision, running, until
 from tests.integration.registry import registry
 from tests.integration.relay import Relay
 from wakeful.config.model import Container, Readiness
@@ -260,9 +260,7 @@ def test_stop_asks_first_and_removes_everything(
 ) -> None:
     async def story() -> None:
         async with opened(owner) as (driver, exits):
-            instance = new_id()
-            address = (await driver.start(revision(app_image, "polite"), instance)).address
-            await ready(address, Readiness())
+            instance, _ = await running(driver, revision(app_image, "polite"))
             await driver.stop(instance, 60)
             assert exits.seen == [Exit(instance, "exit code 0")]
             assert containers(engine, owner) == []
@@ -275,9 +273,7 @@ def test_stop_asks_first_and_removes_everything(
 def test_stop_kills_what_ignores_being_asked(engine: APIClient, app_image: str, owner: str) -> None:
     async def story() -> None:
         async with opened(owner) as (driver, exits):
-            instance = new_id()
-            address = (await driver.start(revision(app_image, "stubborn"), instance)).address
-            await ready(address, Readiness())
+            instance, _ = await running(driver, revision(app_image, "stubborn"))
             await driver.stop(instance, 0.2)
             assert exits.seen == [Exit(instance, "killed by signal 9")]
             assert containers(engine, owner) == []
@@ -292,9 +288,7 @@ def test_a_second_stop_waits_with_the_first_and_does_not_ask_again(
 
     async def story() -> None:
         async with opened(owner) as (driver, exits):
-            instance = new_id()
-            address = (await driver.start(revision(app_image, "counting"), instance)).address
-            await ready(address, Readiness())
+            instance, _ = await running(driver, revision(app_image, "counting"))
             first = asyncio.create_task(driver.stop(instance, 600))
             while "asked" not in await driver.tail(instance, 10):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

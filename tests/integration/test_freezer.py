@@ -15,7 +15,7 @@ import pytest
 from docker.api.client import APIClient
 
 from tests.exits import Exits
-from tests.integration.driving import containers, new_id, revision, until
+from tests.integration.driving import containers, new_id, revision, running, until
 from tests.integration.relay import Relay
 from wakeful.config.model import FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
@@ -67,10 +67,7 @@ class Stage:
         return Stage(self.engine, self.image, self.owner, self.kind)
 
     async def start(self, behaviour: str = "polite") -> tuple[InstanceId, Address]:
-        instance = new_id()
-        address = (await self.driver.start(revision(self.image, behaviour), instance)).address
-        await ready(address, Readiness(path="/"))
-        return instance, address
+        return await running(self.driver, revision(self.image, behaviour))
 
     async def start_frozen(self) -> tuple[InstanceId, Address]:
         instance, address = await self.start()

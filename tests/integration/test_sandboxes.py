@@ -19,6 +19,7 @@ from tests.integration.driving import (
     new_id,
     opened,
     revision,
+    running,
     until,
 )
 from wakeful.config.model import Container, Readiness, Revision
@@ -79,8 +80,7 @@ class Stock:
 
     async def start(self) -> InstanceId:
         """One more instance, that listens."""
-        instance = new_id()
-        await ready((await self.driver.start(self.hello, instance)).address, Readiness())
+        instance, _ = await running(self.driver, self.hello)
         return instance
 
 
@@ -196,9 +196,7 @@ def test_an_adopted_instance_keeps_its_sandbox_and_those_of_nobody_are_removed(
         first.expect([hello])
         await known(first, 1)
         (mine,) = sandboxes(engine, owner)
-        instance = new_id()
-        address = (await first.start(hello, instance)).address
-        await ready(address, Readiness())
+        instance, address = await running(first, hello)
         await known(first, 1)
         (orphan,) = sandboxes(engine, owner) - {mine}
 
