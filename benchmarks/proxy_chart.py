@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
 from benchmarks.proxy_report import Report
+from wakeful.simulate.svg import FAINT, INK, RULE, text
 
 _WIDTH, _MARGIN = 760, 24
 _LABELS = 190  # the bars begin after them
@@ -20,7 +21,6 @@ _ROW, _BAR = 34, 22
 _TOP, _LINE = 88, 16
 _FOOTER_LETTERS = 118  # in a line
 
-_INK, _FAINT, _RULE = "#1f2328", "#59636e", "#d0d7de"
 _OURS, _OUR_VARIANT, _NGINX, _OTHER = "#1f6feb", "#85b6f7", "#3d444d", "#a3acb6"
 
 
@@ -81,12 +81,12 @@ def bar_chart(title: str, subtitle: str, bars: Sequence[Bar], footer: Sequence[s
             f'width="{_WIDTH}" height="{height}" role="img" aria-label={quoteattr(title)} '
             f'font-family="{family}">',
             f'<rect x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="8" '
-            f'fill="#ffffff" stroke="{_RULE}"/>',
-            _text(_MARGIN, 38, title, size=18, weight=600),
-            _text(_MARGIN, 60, subtitle, size=13, color=_FAINT),
+            f'fill="#ffffff" stroke="{RULE}"/>',
+            text(_MARGIN, 38, title, size=18, weight=600),
+            text(_MARGIN, 60, subtitle, size=13, color=FAINT),
             *_drawn(bars, bottom),
             *(
-                _text(_MARGIN, bottom + 34 + _LINE * i, line, size=11, color=_FAINT)
+                text(_MARGIN, bottom + 34 + _LINE * i, line, size=11, color=FAINT)
                 for i, line in enumerate(lines)
             ),
             "</svg>",
@@ -101,35 +101,19 @@ def _drawn(bars: Sequence[Bar], bottom: int) -> Iterator[str]:
     for i, bar in enumerate(bars):
         top, width = _TOP + _ROW * i, bar.value * scale
         baseline = top + _BAR / 2 + 5
-        yield _text(left - 10, baseline, bar.label, size=13, anchor="end")
+        yield text(left - 10, baseline, bar.label, size=13, anchor="end")
         yield (
             f'<rect class="bar" x="{left}" y="{top}" width="{width:.1f}" height="{_BAR}" rx="3" '
             f'fill="{bar.color}"/>'
         )
         yield (
-            f'<text x="{left + width + 8:.1f}" y="{baseline:g}" font-size="13" fill="{_INK}">'
+            f'<text x="{left + width + 8:.1f}" y="{baseline:g}" font-size="13" fill="{INK}">'
             f'<tspan class="value" font-weight="600">{bar.value:.2f}</tspan>'
-            f'<tspan dx="7" font-size="12" fill="{_FAINT}">{escape(bar.detail)}</tspan></text>'
+            f'<tspan dx="7" font-size="12" fill="{FAINT}">{escape(bar.detail)}</tspan></text>'
         )
     # Where nginx is, across all of them.
     one = left + scale
     yield (
         f'<line x1="{one:.1f}" x2="{one:.1f}" y1="{_TOP - 8}" y2="{bottom - 4}" '
         f'stroke="{_NGINX}" stroke-dasharray="2 3"/>'
-    )
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: int,
-    color: str = _INK,
-    weight: int = 400,
-    anchor: str = "start",
-) -> str:
-    return (
-        f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}" fill="{color}" '
-        f'text-anchor="{anchor}">{escape(text)}</text>'
     )

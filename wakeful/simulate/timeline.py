@@ -10,11 +10,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
 from wakeful.simulate.course import Course
 from wakeful.simulate.curves import Curves, curves
 from wakeful.simulate.report import Report, span, starts_in_words, summary
+from wakeful.simulate.svg import FAINT, RULE, text
 
 _WIDTH, _MARGIN = 820, 24
 _LEFT, _RIGHT = _MARGIN + 44, _WIDTH - _MARGIN
@@ -24,7 +25,6 @@ _PANEL = _TITLE + _REQUESTS + _GAP + _INSTANCES + _AXIS
 _LINE, _LETTERS = 16, 118  # of the header's small text
 _SHOWN_SERVICES = 6
 
-_INK, _FAINT, _RULE = "#1f2328", "#59636e", "#d0d7de"
 _DEMAND, _QUEUE, _READY, _DESIRED = "#1f6feb", "#d1242f", "#b6d7a8", "#1a7f37"
 _SPARES = "#dfe6ee"
 _LEGEND = (
@@ -54,10 +54,10 @@ def draw(report: Report) -> str:
             f'width="{_WIDTH}" height="{height}" role="img" aria-label={quoteattr(title)} '
             f'font-family="{family}">',
             f'<rect x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="8" '
-            f'fill="#ffffff" stroke="{_RULE}"/>',
-            _text(_MARGIN, 36, title, size=18, weight=600),
+            f'fill="#ffffff" stroke="{RULE}"/>',
+            text(_MARGIN, 36, title, size=18, weight=600),
             *(
-                _text(_MARGIN, 58 + _LINE * i, line, size=12, color=_FAINT)
+                text(_MARGIN, 58 + _LINE * i, line, size=12, color=FAINT)
                 for i, line in enumerate(lines)
             ),
             *_legend(top - 24),
@@ -72,7 +72,7 @@ def _legend(y: int) -> Iterator[str]:
     x = _LEFT
     for label, color in _LEGEND:
         yield f'<rect x="{x}" y="{y - 9}" width="14" height="10" fill="{color}"/>'
-        yield _text(x + 20, y, label, size=12)
+        yield text(x + 20, y, label, size=12)
         x += 44 + 7 * len(label)
 
 
@@ -104,8 +104,8 @@ def _panel(
         f"{sum(figures.rejected.values()):,} rejected, "
         f"{figures.instance_seconds:,.0f} instance-seconds, peak {figures.peak_instances:,}"
     )
-    yield _text(_LEFT, 14, title, size=13, weight=600)
-    yield _text(_LEFT, 30, words, size=12, color=_FAINT)
+    yield text(_LEFT, 14, title, size=13, weight=600)
+    yield text(_LEFT, 30, words, size=12, color=FAINT)
     base = _TITLE + _REQUESTS
     yield from _frame(base, _REQUESTS, requests)
     yield _area("queue", drawn.queue, base, _REQUESTS / requests, _QUEUE)
@@ -120,9 +120,9 @@ def _panel(
 
 def _frame(base: int, height: int, most: float) -> Iterator[str]:
     for y in (base, base - height):
-        yield f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{y}" y2="{y}" stroke="{_RULE}"/>'
-    yield _text(_LEFT - 8, base - height + 8, f"{most:,.3g}", size=11, color=_FAINT, anchor="end")
-    yield _text(_LEFT - 8, base, "0", size=11, color=_FAINT, anchor="end")
+        yield f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{y}" y2="{y}" stroke="{RULE}"/>'
+    yield text(_LEFT - 8, base - height + 8, f"{most:,.3g}", size=11, color=FAINT, anchor="end")
+    yield text(_LEFT - 8, base, "0", size=11, color=FAINT, anchor="end")
 
 
 def _time_axis(base: int, seconds: float) -> Iterator[str]:
@@ -132,8 +132,8 @@ def _time_axis(base: int, seconds: float) -> Iterator[str]:
     )
     for moment in range(0, int(seconds) + 1, step):
         x = _LEFT + moment / seconds * (_RIGHT - _LEFT)
-        yield (f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}" stroke="{_FAINT}"/>')
-        yield _text(x, base + 17, _clock(moment, step), size=11, color=_FAINT, anchor="middle")
+        yield (f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 4}" stroke="{FAINT}"/>')
+        yield text(x, base + 17, _clock(moment, step), size=11, color=FAINT, anchor="middle")
 
 
 def _clock(moment: int, step: int) -> str:
@@ -165,19 +165,3 @@ def _steps(values: Sequence[float], base: int, scale: float) -> str:
 
 def _y(value: float, base: int, scale: float) -> str:
     return f"{base - value * scale:.1f}".removesuffix(".0")
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: int,
-    color: str = _INK,
-    weight: int = 400,
-    anchor: str = "start",
-) -> str:
-    return (
-        f'<text x="{x:.6g}" y="{y:g}" font-size="{size}" font-weight="{weight}" fill="{color}" '
-        f'text-anchor="{anchor}">{escape(text)}</text>'
-    )
