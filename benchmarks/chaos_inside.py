@@ -7,31 +7,25 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from docker.api.client import APIClient
 
 import wakeful.demo
 from benchmarks import chaos_namespaces
 from benchmarks.chaos_engine import SOCKET, Engine
 from benchmarks.chaos_events import Events
 from benchmarks.chaos_ledger import judge
+from benchmarks.chaos_left import Left, left
 from benchmarks.chaos_load import FILLABLE, LIMITS, Load
 from benchmarks.chaos_notes import Notes
-from benchmarks.chaos_report import as_json, report
+from benchmarks.chaos_report import Made, as_json, report
 from benchmarks.chaos_schedule import schedule
 from benchmarks.chaos_wakeful import PORT, Wakeful
 from benchmarks.children import CannotMeasure
 from wakeful.demo import image
 
 _IMAGE = "wakeful-chaos:1"
-_PATIENCE = 10.0
-_ENGINE = ("dockerd", "containerd", "runc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,56 +66,28 @@ async def _run(settings: Settings, engine: Engine) -> int:
             await ours.stop()
             await ours.start()  # finds them, and takes them along
         code = await ours.stop()
-        left = await asyncio.to_thread(_left, engine, ours.owner)
+        found = await asyncio.to_thread(_look, engine, settings.folder.name)
         if code:
-            left.append(f"wakeful, which ended with {code}")
-        noted = notes.all()
-        ledger = judge(load.sent, noted, events.troubles, LIMITS, FILLABLE, left)
+            found.ours.append(f"wakeful, which ended with {code}")
+        ledger = judge(load.sent, notes.all(), events.troubles, LIMITS, FILLABLE, found.ours)
     finally:
         events.close()
         if settings.keep is not None:
             _keep(settings.keep, settings.folder, load, events, notes)
+    made = Made(settings.seed, settings.seconds, events.done, events.missed, found.forgotten)
     if settings.keep is not None:
-        figures = as_json(settings.seed, settings.seconds, ledger, events.done, events.missed)
-        (settings.keep / "ledger.json").write_text(json.dumps(figures, indent=1) + "\n")
-    print(report(settings.seed, settings.seconds, ledger, events.done, events.missed), flush=True)
+        figures = json.dumps(as_json(made, ledger), indent=1)
+        (settings.keep / "ledger.json").write_text(f"{figures}\n")
+    print(report(made, ledger), flush=True)
     return 0 if ledger.clean else 1
 
 
-def _left(engine: Engine, owner: str) -> list[str]:
-    """What is there still, a moment later: the engine is not done when it says so."""
+def _look(engine: Engine, cgroup: str) -> Left:
     client = engine.client()
-    deadline = time.monotonic() + _PATIENCE
     try:
-        while (left := _now_left(client, owner)) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        return left(client, cgroup)
     finally:
         client.close()
-    return left
-
-
-def _now_left(client: APIClient, owner: str) -> list[str]:
-    ours = {"label": f"wakeful.owner={owner}"}
-    found: list[dict[str, Any]] = client.containers(all=True, filters=ours)
-    networks: list[dict[str, Any]] = client.networks(filters=ours)
-    return [
-        *(f"container {each['Names'][0]} ({each['Status']})" for each in found),
-        *(f"network {each['Name']}" for each in networks),
-        *(f"process {command}" for command in _processes()),
-    ]
-
-
-def _processes() -> Iterator[str]:
-    """Those that are neither ours nor the engine's; there are no others in here."""
-    known = {1, os.getpid()}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in known:
-            with suppress(FileNotFoundError, ProcessLookupError):
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                name = Path(os.fsdecode(words[0])).name
-                # What it forgets of its own, a shim that holds nothing, is not wakeful's.
-                if name and not name.startswith(_ENGINE):
-                    yield os.fsdecode(b" ".join(words)).strip()
 
 
 def _keep(keep: Path, folder: Path, load: Load, events: Events, notes: Notes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from benchmarks.chaos_ledger import Ledger, Verdict
 from benchmarks.chaos_schedule import Event
@@ -20,13 +21,18 @@ _COLUMNS = {
 }
 
 
-def report(
-    seed: int,
-    seconds: float,
-    ledger: Ledger,
-    done: Mapping[Event, int],
-    missed: Mapping[Event, int],
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made of the seed."""
+
+    seed: int
+    seconds: float
+    done: Mapping[Event, int]
+    missed: Mapping[Event, int]  # there was nothing to do it to
+    forgotten: Sequence[str]  # processes in containers that the engine does not know any more
+
+
+def report(made: Made, ledger: Ledger) -> str:
     rows = [
         (service, str(sum(of.values())), *(str(of.get(each, 0)) for each in _COLUMNS))
         for service, of in ledger.verdicts.items()
@@ -34,7 +40,8 @@ def report(
     every = [sum(int(row[at]) for row in rows) for at in range(1, len(_COLUMNS) + 2)]
     rows.append(("all", *map(str, every)))
     acts = [
-        (event.value, str(done.get(event, 0)), str(missed.get(event, 0) or "")) for event in Event
+        (event.value, str(made.done.get(event, 0)), str(made.missed.get(event, 0) or ""))
+        for event in Event
     ]
     refusals = ", ".join(f"{count} {reason}" for reason, count in sorted(ledger.refusals.items()))
     sums = [
@@ -45,12 +52,13 @@ def report(
     ]
     return "\n".join(
         [
-            f"seed {seed}, {seconds:g} s",
+            f"seed {made.seed}, {made.seconds:g} s",
             "",
             table(("what was done", "times", "nothing to do it to"), acts),
             "",
             table(("requests", "sent", *_COLUMNS.values()), rows),
             f"refused: {refusals or 'none'}",
+            f"processes in containers that the engine has forgotten: {len(made.forgotten)}",
             "",
             table(("has to be 0", ""), [(what, str(len(found))) for what, found in sums]),
             *(line for what, found in sums if found for line in _list(what, found)),
@@ -58,19 +66,14 @@ def report(
     )
 
 
-def as_json(
-    seed: int,
-    seconds: float,
-    ledger: Ledger,
-    done: Mapping[Event, int],
-    missed: Mapping[Event, int],
-) -> dict[str, object]:
+def as_json(made: Made, ledger: Ledger) -> dict[str, object]:
     return {
         "benchmark": "chaos",
-        "seed": seed,
-        "seconds": seconds,
-        "done": {event.name: count for event, count in done.items()},
-        "missed": {event.name: count for event, count in missed.items()},
+        "seed": made.seed,
+        "seconds": made.seconds,
+        "done": {event.name: count for event, count in made.done.items()},
+        "missed": {event.name: count for event, count in made.missed.items()},
+        "forgotten": made.forgotten,
         "requests": ledger.verdicts,
         "refusals": ledger.refusals,
         "lost": ledger.lost,

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.chaos_ledger import Ledger, Verdict, judge
 from benchmarks.chaos_record import Cause, Note, Outcome, Sent, Trouble
-from benchmarks.chaos_report import report
+from benchmarks.chaos_report import Made, report
+from benchmarks.chaos_schedule import Event
 
 LIMITS = {"hello": 2, "narrow": 1}
 
@@ -254,12 +255,17 @@ def test_what_is_left_at_the_end_is_found() -> None:
 def test_the_report_shows_every_figure_and_what_is_behind_those_that_should_be_zero() -> None:
     full = replace(FAILED, id="narrow-1", service="narrow", reason="queue_full")
     noted = [*BEGUN, *notes("10.6 i2 begun hello-1")]
-    text = report(7, 30.0, ledger(CUT, full, noted=noted, left=["network n"]), {}, {})
+    text = report(
+        Made(7, 30.0, {Event.KILL: 3}, {Event.KILL: 1}, ["sleep 9"]),
+        ledger(CUT, full, noted=noted, left=["network n"]),
+    )
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "hello 1 0 0 0 0 0 0 1" in lines
     assert "narrow 1 0 1 0 0 0 0 0" in lines
     assert "all 2 0 1 0 0 0 0 1" in lines
     assert "refused: 1 queue_full" in lines
+    assert "a busy container is killed 3 1" in lines
+    assert "processes in containers that the engine has forgotten: 1" in lines
     assert "requests lost, other than inside a killed process 1" in lines
     assert "requests sent twice 1" in lines
     assert "instances over their limit 0" in lines
