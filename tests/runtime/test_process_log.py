@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.test_process_driver import Here, here, new_id, python
+from tests.runtime.processes import Here, new_id, python
 from wakeful.runtime import process as module
 from wakeful.runtime import process_log
 from wakeful.runtime.driver import DriverError, OutputGone
 from wakeful.runtime.output import NOTE, PIECE, Asked, Line
 from wakeful.runtime.process_log import ProcessLog
-
-__all__ = ["here"]
 
 FOLLOW = Asked(follow=True)
 
