@@ -42,16 +42,22 @@ class Closing:
         assert self.left.wait(PATIENCE)
 
 
+def kept(harness: Harness, backend: Backend) -> Peer:
+    """A client that was answered once, and whose connection and the instance's are kept."""
+    harness.service(backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    return client
+
+
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("request_", [get(), post(b"body")], ids=["GET", "POST"])
 def test_a_connection_closed_while_idle_is_not_used_again(
     harness: Harness, request_: bytes, reset: bool
 ) -> None:
     closing = Closing(harness, reset=reset)
-    harness.service(closing.backend)
-    client = harness.connect()
-    client.send(get())
-    assert client.message().status == 200
+    client = kept(harness, closing.backend)
     closing.end()
     harness.beat()
     client.send(request_)
@@ -66,10 +72,7 @@ def test_a_get_that_meets_the_end_of_an_idle_connection_is_answered(
 ) -> None:
     """The loop learns of the request and of the end at the same moment."""
     closing = Closing(harness, reset=reset)
-    harness.service(closing.backend)
-    client = harness.connect()
-    client.send(get())
-    assert client.message().status == 200
+    client = kept(harness, closing.backend)
     harness.beat()
     release = harness.stall()
     for step in (closing.end, None) if not request_first else (None, closing.end):
@@ -85,10 +88,7 @@ def test_a_get_that_meets_the_end_of_an_idle_connection_is_answered(
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_post_is_sent_once_at_most(harness: Harness, reset: bool) -> None:
     closing = Closing(harness, reset=reset)
-    harness.service(closing.backend)
-    client = harness.connect()
-    client.send(get())
-    assert client.message().status == 200
+    client = kept(harness, closing.backend)
     harness.beat()
     release = harness.stall()
     client.send(post(b"once"))
@@ -106,10 +106,7 @@ def test_a_get_that_was_read_and_not_answered_is_not_sent_again(harness: Harness
         peer.message()
 
     backend = harness.backend(script)
-    harness.service(backend)
-    client = harness.connect()
-    client.send(get())
-    assert client.message().status == 200
+    client = kept(harness, backend)
     client.send(get())
     answer = client.message()
     assert (answer.status, answer.reason) == (502, b"upstream_failed")
@@ -128,10 +125,7 @@ def test_a_get_that_an_instance_began_to_answer_is_not_sent_again(
         peer.reset()
 
     backend = harness.backend(script)
-    harness.service(backend)
-    client = harness.connect()
-    client.send(get())
-    assert client.message().status == 200
+    client = kept(harness, backend)
     client.send(get())
     answer = client.message()
     if answer.status == 103:
@@ -196,10 +190,7 @@ def test_a_request_that_may_not_be_repeated_is_not_sent_again_after_a_reset(
         peer.reset()
 
     backend = harness.backend(script)
-    harness.service(backend)
-    client = harness.connect()
-    client.send(get())
-    assert client.message().status == 200
+    client = kept(harness, backend)
     client.send(post(b"once").replace(b"POST", method, 1))
     answer = client.message()
     assert (answer.status, answer.reason) == (502, b"upstream_failed")
