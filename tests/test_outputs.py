@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
@@ -13,20 +13,36 @@ from wakeful.admin.outputs import MOST_READERS, MOST_STREAMS, Outputs, Refused
 from wakeful.admin.reader import Reader
 from wakeful.clock import run_simulated
 from wakeful.config.model import HostPort, Revision, Service, Template
+from wakeful.runtime.driver import OutputGone
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.memory import MemoryDriver, Script
-from wakeful.runtime.output import Asked
+from wakeful.runtime.output import Asked, Line
 
 HELLO = Revision("hello", 1, Template(image="hello:1"))
 A, B = InstanceId("hello-00001-a"), InstanceId("hello-00001-b")
 FOLLOW = LogQuery("hello", Asked(follow=True), None)
 
 
+class Engine(MemoryDriver):
+    """Whether it has an instance may take it a while to say."""
+
+    slowness = 0.0
+
+    async def output(self, instance: InstanceId, asked: Asked) -> AsyncGenerator[list[Line], None]:
+        there = instance in [found.instance for found in await self.instances()]
+        await asyncio.sleep(self.slowness)
+        if not there and self.slowness:
+            raise OutputGone
+        async with aclosing(super().output(instance, asked)) as pieces:
+            async for lines in pieces:
+                yield lines
+
+
 class World:
     """Instances that are started by hand, as fleets would."""
 
     def __init__(self) -> None:
-        self.driver = MemoryDriver(Script(start=0.0, listen=0.0))
+        self.driver = Engine(Script(start=0.0, listen=0.0))
         self.there: list[InstanceId] = []
         self.services = {"hello": Service("hello", HELLO.template)}
         self.outputs = Outputs(
@@ -60,6 +76,8 @@ class World:
             taking.cancel()
             await asyncio.wait([taking])
             await reader.close()
+            names = [task.get_name() for task in asyncio.all_tasks()]
+            assert not [name for name in names if name.startswith("output of ")]
 
 
 async def take(reader: Reader, seen: list[str]) -> None:
@@ -125,11 +143,42 @@ def test_one_that_is_asked_for_before_it_is_there_is_followed_when_it_is() -> No
     simulated(story)
 
 
+def test_one_that_comes_while_it_is_looked_for_is_followed_from_its_first_line() -> None:
+    async def story(world: World) -> None:
+        world.driver.slowness = 1.0
+        world.there.append(A)
+        seen: list[str] = []
+        reader = world.outputs.open(LogQuery("hello", Asked(tail=1, follow=True), None))
+        taking = asyncio.create_task(take(reader, seen))
+        await asyncio.sleep(0.5)
+        await world.start(A, "one", "two")
+        await settled()
+        assert seen == ["a stdout one", "a stdout two"]
+        taking.cancel()
+        await reader.close()
+
+    simulated(story)
+
+
+def test_instances_of_other_services_are_none_of_its_business() -> None:
+    async def story(world: World) -> None:
+        async with world.read() as seen:
+            await world.driver.start(HELLO, A)
+            world.outputs.came(Revision("other", 1, HELLO.template), A)
+            world.driver.say(A, "one")
+            await settled()
+            assert seen == []
+
+    simulated(story)
+
+
 def test_the_one_instance_that_is_asked_for_is_followed_to_its_end() -> None:
     async def story(world: World) -> None:
         await world.start(A, "one")
         await world.start(B, "one")
         async with world.read(LogQuery("hello", Asked(follow=True), "b")) as seen:
+            await world.start(InstanceId("hello-00001-c"), "one")
+            await settled()
             world.driver.crash(B, "exit code 3")
             await settled()
             assert seen == ["b stdout one", "b note ended: exit code 3", "over"]
@@ -156,6 +205,17 @@ def test_of_one_that_failed_its_last_words_are_kept_until_another_one_fails() ->
         await world.fail(B)
         async with world.read(once) as seen:
             assert seen == ["b - three", "b note it failed", "over"]
+
+    simulated(story)
+
+
+def test_of_one_that_failed_and_is_still_there_nothing_is_told_twice() -> None:
+    async def story(world: World) -> None:
+        await world.start(A, "one", "two")
+        world.driver.crash(A)
+        world.outputs.failed(HELLO, A, "it failed", ["two"])
+        async with world.read(LogQuery("hello", Asked(), None)) as seen:
+            assert seen == ["a stdout one", "a stdout two", "over"]
 
     simulated(story)
 

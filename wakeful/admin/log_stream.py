@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from wakeful.admin.reader import Reader
 
 
-class LogStream(Response):
-    """Ends with the reader, or with its client, whichever is first, and closes the reader."""
+class LogStream:
+    """Ends with the reader, or with its client, whichever is first, and closes the reader.
+
+    An application of its own, since Starlette's responses do not close what they stream
+    when their client leaves while it takes nothing.
+    """
 
     def __init__(self, reader: Reader) -> None:
-        # No length, unlike other responses: it is not known.
-        self.background = None
         self._reader = reader
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -130,7 +130,7 @@ class AdminServer:
                 return JSONResponse(_status(one))
         return self._unknown(name)
 
-    async def _logs(self, request: Request) -> Response:
+    async def _logs(self, request: Request) -> Response | LogStream:
         try:
             query = query_of(request.path_params["name"], request.query_params)
             return LogStream(self._outputs.open(query))
