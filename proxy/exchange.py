@@ -549,14 +549,14 @@ class Exchange:
         if (body is not None and not body.done) or plane.draining or self.head.version != "1.1":
             self._keep_alive = False
         plane.count_rejected(self._throttler, answer.reason)
-        self.downstream.write(
-            reply.render(
-                answer,
-                head_only=self.head.method == b"HEAD",
-                close=not self._keep_alive,
-                date=plane.date(),
-            )
+        message = reply.render(
+            answer,
+            head_only=self.head.method == b"HEAD",
+            close=not self._keep_alive,
+            date=plane.date(),
         )
+        self.sent = len(message) - (message.index(b"\r\n\r\n") + 4)
+        self.downstream.write(message)
         self._finish(reusable=False)
 
     def _fail(self, answer: Reply) -> None:

@@ -151,3 +151,17 @@ def test_lines_stand_in_order_over_several_batches_with_a_refusal_between(
     said = [json.loads(line).get("uri") for line in path.read_text().splitlines()]
     expected = [f"/{number}" for number in range(300)]
     assert said == [*expected[:200], None, *expected[200:]]
+
+
+def test_the_body_of_an_answer_of_our_own_is_counted_too(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    client = harness.connect()
+    client.send(get(host=b"nobody.test"))
+    body = client.message().body
+    client.send(b"HEAD / HTTP/1.1\r\nHost: nobody.test\r\n\r\n")
+    assert client.message(bodiless=True).status == 404
+    done(harness)
+    sizes = [json.loads(line)["size"] for line in path.read_text().splitlines()]
+    assert sizes == [len(body), 0]
+    assert body
