@@ -116,6 +116,11 @@ def test_what_an_instance_had_not_read_must_be_repeated_where_it_may_be() -> Non
     assert verdict(replace(FAILED, method="POST"), long_ago) is Verdict.LOST
 
 
+def test_what_wakeful_did_not_take_was_in_no_instance() -> None:
+    unconnected = replace(ANSWERED, method="POST", outcome=Outcome.UNCONNECTED)
+    assert verdict(unconnected, KILL) is Verdict.LOST
+
+
 def test_what_was_seen_and_not_read_by_a_killed_one_is_excused() -> None:
     """It may have been read in that very moment."""
     assert verdict(FAILED, KILL, noted=notes("10.1 i1 seen hello-1")) is Verdict.IN_INSTANCE
@@ -128,6 +133,8 @@ def test_what_is_in_one_that_is_paused_for_good_is_excused_and_what_comes_later_
     assert verdict(late, pause) is Verdict.IN_INSTANCE  # in its socket, unread
     thawed = notes("40 i1 seen hello-1", "40 i1 begun hello-1", "40 i1 cut hello-1")
     assert verdict(late, pause, noted=thawed) is Verdict.IN_INSTANCE
+    answered = [*BEGUN, *notes("10.3 i1 ended hello-1", "10.3 i1 left hello-1")]
+    assert verdict(late, pause, noted=answered) is Verdict.LOST
     after = replace(late, began=14.0)
     assert verdict(after, pause, noted=thawed) is Verdict.LOST
     assert verdict(after, pause) is Verdict.LOST
