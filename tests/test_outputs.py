@@ -160,6 +160,41 @@ def test_one_that_comes_while_it_is_looked_for_is_followed_from_its_first_line()
     simulated(story)
 
 
+def test_one_that_comes_before_the_reading_begins_is_followed_once() -> None:
+    async def story(world: World) -> None:
+        world.there.append(A)
+        reader = world.outputs.open(FOLLOW)
+        await world.start(A, "one")
+        seen: list[str] = []
+        taking = asyncio.create_task(take(reader, seen))
+        await settled()
+        world.driver.crash(A)
+        await settled()
+        assert seen == ["a stdout one", "a note ended: exit code 1"]
+        taking.cancel()
+        await reader.close()
+
+    simulated(story)
+
+
+def test_who_leaves_without_taking_what_is_there_leaves_nothing_behind() -> None:
+    async def story(world: World) -> None:
+        await world.start(A, "one")
+        for instance in ("a", None):
+            reader = world.outputs.open(LogQuery("hello", Asked(follow=True), instance))
+            reading = reader.pieces()
+            await anext(reading)
+            for number in range(3):
+                world.driver.say(A, str(number))
+                await settled()
+            if instance is None:
+                reader.finish("it is over")
+            await reading.aclose()
+            await reader.close()
+
+    simulated(story)
+
+
 def test_instances_of_other_services_are_none_of_its_business() -> None:
     async def story(world: World) -> None:
         async with world.read() as seen:

@@ -73,6 +73,7 @@ class Reader:
         self._ready: asyncio.Queue[bytes] = asyncio.Queue(1)  # nothing: it is over
         self._only = query.instance is not None
         self._last = ""  # why it is over, once nothing of it is left
+        self._closed = False
 
     @property
     def streams(self) -> int:
@@ -86,7 +87,8 @@ class Reader:
             yield text
         if asked.follow:
             for instance in self._instances:
-                self._begin(instance, asked)
+                if instance not in self._following:  # it has come since
+                    self._begin(instance, asked)
             self._end_when_over()
             while piece := await self._ready.get():
                 yield piece
@@ -101,6 +103,7 @@ class Reader:
             yield self._note(NOBODY, "nothing runs, and of what ran nothing is kept")
 
     async def close(self) -> None:
+        self._closed = True
         tasks = self._tasks if self._end is None else self._tasks | {self._end}
         for task in tasks:
             task.cancel()
@@ -112,7 +115,7 @@ class Reader:
     # Called by its source
 
     def came(self, instance: InstanceId) -> None:
-        if self.query.asked.follow and not self._only and not self._last:
+        if self.query.asked.follow and not (self._only or self._last or self._closed):
             it = self._following.get(instance)
             if it is None:
                 self._begin(instance, _NEW)
@@ -196,7 +199,7 @@ class Reader:
         self._end_when_over()
 
     def _end_when_over(self) -> None:
-        over = (self._only or self._last) and not self._tasks
+        over = (self._only or self._last) and not self._tasks and not self._closed
         if over and self._end is None and self.query.asked.follow:
             self._end = asyncio.create_task(self._ready.put(b""))
 
