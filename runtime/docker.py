@@ -131,6 +131,7 @@ class DockerDriver:
             self._owner,
             asyncio.get_running_loop(),
             connected=lambda: self._connected(connected, lives),
+            broken=lives.missed,
             started=lambda instance, container: (
                 None if instance in launches.discards else lives.heard_start(instance, container)
             ),

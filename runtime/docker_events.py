@@ -1,7 +1,8 @@
 """The engine's stream of what happens to containers, followed in a thread.
 
-A stream may break, and what happened meanwhile is not told again: ``connected``
-is called each time it stands, so that its owner compares lists.
+A stream may break, and what happened meanwhile is not told again. ``broken`` is called
+after each try to follow one, and ``connected`` each time it stands, so that its owner
+compares lists: an address that an instance had may soon be somebody else's.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class DockerEvents:
         loop: AbstractEventLoop,
         *,
         connected: Callable[[], None],
+        broken: Callable[[], None],
         started: Callable[[InstanceId, str], None],
         paused: Callable[[InstanceId, str, bool], None],
         died: Callable[[InstanceId, str, str], None],
@@ -48,6 +50,7 @@ class DockerEvents:
         self._owner = owner
         self._loop = loop
         self._connected = connected
+        self._broken = broken
         # All are told the id of the container, too.
         self._started = started
         self._paused = paused
@@ -85,6 +88,7 @@ class DockerEvents:
             if not self._closing.is_set():
                 level = logging.WARNING if self._attempts == 0 else logging.DEBUG
                 log.log(level, "the stream of Docker events broke: %s", reason)
+                self._tell(self._broken)
             self._closing.wait(_RETRY[min(self._attempts, len(_RETRY) - 1)])
             self._attempts += 1
 

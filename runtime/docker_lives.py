@@ -148,7 +148,7 @@ class DockerLives:
             self._warn(instance, container)
 
     def missed(self) -> None:
-        """There was a time in which events were not heard."""
+        """There is, or was, a time in which events are not heard."""
         self._spawn(self.reconcile())
 
     # Comparing

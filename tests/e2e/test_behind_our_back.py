@@ -14,6 +14,7 @@ from docker.errors import APIError
 
 from tests.e2e.conftest import Launch
 from tests.e2e.harness import Answer, Platform, Wakeful, until, wakeful_command
+from tests.integration.driving import pause
 
 pytestmark = pytest.mark.docker
 
@@ -37,7 +38,9 @@ def name_of(engine: APIClient, container: str) -> str:
 class Inside:
     """A request that is in an instance, which is paused under it."""
 
-    def __init__(self, wakeful: Wakeful, engine: APIClient) -> None:
+    def __init__(self, wakeful: Wakeful, engine: APIClient, container: str) -> None:
+        self.container = container
+        self.name = name_of(engine, container)
         self._wakeful = wakeful
         self._engine = engine
         self.answers: list[Answer] = []
@@ -47,14 +50,7 @@ class Inside:
         self._client.start()
         wakeful = self._wakeful
         until(lambda: wakeful.metric("kn_revision_request_concurrency", "hello") > 0, "one inside")
-        (container,) = (
-            one["Id"][:12]
-            for one in self._engine.containers(filters={"label": f"wakeful.owner={wakeful.owner}"})
-            if one["State"] == "running"
-        )
-        self.container = container
-        self.name = name_of(self._engine, container)
-        self._engine.pause(container)
+        pause(self._engine, self.container)
         until(lambda: wakeful.instances("hello", state="paused") == 1, "its pause is seen")
         return self
 
@@ -63,7 +59,7 @@ class Inside:
         self._client.join()
 
     def _ask(self) -> None:
-        self.answers.append(self._wakeful.get("hello", "/?ms=1000"))
+        self.answers.append(self._wakeful.get("hello", "/?ms=3000"))
 
 
 @pytest.mark.parametrize("freezer", ["auto", "engine"])
@@ -77,8 +73,7 @@ def test_requests_go_elsewhere_while_an_instance_is_paused_and_it_comes_back(
     first = answered_by(wakeful, "hello")
     assert {answered_by(wakeful, "hello") for _ in range(10)} == {first}
 
-    with Inside(wakeful, engine) as inside:
-        assert inside.container == first
+    with Inside(wakeful, engine, first) as inside:
         others = {answered_by(wakeful, "hello", timeout=20) for _ in range(10)}
         assert first not in others
         (second,) = others
@@ -166,7 +161,7 @@ def test_a_killed_wakeful_finds_its_containers_again_whatever_was_done_to_them(
     before = {name: answered_by(wakeful, name) for name in services}
     wakeful.kill()
 
-    engine.pause(before["paused"])
+    pause(engine, before["paused"])
     engine.rename(before["renamed"], f"{before['renamed']}-renamed")
     engine.stop(before["stopped"], timeout=5)
     engine.remove_container(before["removed"], force=True)

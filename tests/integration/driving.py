@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from docker.api.client import APIClient
+from docker.errors import APIError
 
 from tests.exits import Exits
 from wakeful.config.model import Readiness, Revision, Template
@@ -59,6 +61,18 @@ def containers(engine: APIClient, owner: str) -> list[dict[str, Any]]:
         all=True, filters={"label": f"wakeful.owner={owner}"}
     )
     return listed
+
+
+def pause(engine: APIClient, container: str) -> None:
+    """As by somebody else. An engine under load does not always manage to freeze everything;
+    and what we have paused ourselves has to run first."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with suppress(APIError):
+            engine.pause(container)
+            return
+        time.sleep(0.02)
+    engine.pause(container)
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -15,7 +15,16 @@ from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
 
 from tests.exits import Exits
-from tests.integration.driving import containers, get, new_id, opened, revision, running, until
+from tests.integration.driving import (
+    containers,
+    get,
+    new_id,
+    opened,
+    pause,
+    revision,
+    running,
+    until,
+)
 from tests.integration.test_freezer import kind
 from wakeful.config.model import Container, FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
@@ -62,7 +71,7 @@ def test_a_pause_by_somebody_else_is_told_and_so_is_its_end(
             instance, _ = await started(driver, app_image)
             for _ in range(3):
                 pauses.told.clear()
-                await asyncio.to_thread(engine.pause, instance)
+                await asyncio.to_thread(pause, engine, instance)
                 await until(lambda: pauses.told == [(instance, True)])
                 await asyncio.to_thread(engine.unpause, instance)
                 await until(lambda: pauses.told == [(instance, True), (instance, False)])
@@ -82,7 +91,7 @@ def test_our_own_freezing_is_not_taken_for_somebody_elses_pause(
                 driver.thaw(mine)
                 await asyncio.to_thread(get, address, "/")
             # Events come in order: when this one was heard all others were.
-            await asyncio.to_thread(engine.pause, other)
+            await asyncio.to_thread(pause, engine, other)
             await until(lambda: (other, True) in pauses.told)
             assert pauses.told == [(other, True)]
 
@@ -97,7 +106,8 @@ def test_a_pause_that_no_event_told_of_is_found_and_so_is_its_end(
             instance, _ = await started(driver, app_image)
             monkeypatch.setattr(DockerEvents, "_handle", lambda *_: None)
             for paused in (True, False):
-                await asyncio.to_thread(engine.pause if paused else engine.unpause, instance)
+                act = pause if paused else APIClient.unpause
+                await asyncio.to_thread(act, engine, instance)
                 await driver._opened().lives.reconcile()
                 await until(lambda: pauses.told[-1:] == [(instance, paused)])  # noqa: B023
             assert len(pauses.told) == 2

@@ -30,6 +30,7 @@ class Host:
         clock = asyncio.get_running_loop().time
         self.spares = Spares(self.driver, budget, now=clock)
         self.backends: dict[str, tuple[str, ...]] = {}
+        self.inside: set[str] = set()  # instances with a request in them
         self.a, self.b = (self._fleet(name, idle) for name in "ab")
 
     def _fleet(self, name: str, idle: Idle) -> Fleet:
@@ -39,7 +40,8 @@ class Host:
             gone = set(self.backends.get(name, ()))
             self.backends[name] = tuple(e.instance for e in backends.endpoints)
             for instance in gone - set(self.backends[name]):
-                fleet.drained(instance)
+                if instance not in self.inside:
+                    fleet.drained(instance)
 
         fleet = Fleet(
             Revision(name, 1, Template(image="x:1", idle=idle)),

@@ -117,16 +117,17 @@ async def test_a_spare_that_somebody_pauses_is_no_spare() -> None:
 
 
 @simulated
-async def test_one_that_is_paused_while_it_drains_is_not_kept() -> None:
-    async with stage() as it:
-        it.fleet.start(1)
+async def test_one_that_is_paused_while_it_drains_is_not_kept_as_a_spare() -> None:
+    async with host() as it:
+        it.inside.add("a1")
+        it.a.start(1)
         await until(1)
-        it.fleet.drain([ONE])
-        it.driver.pause(ONE)
-        assert it.fleet.draining == (ONE,)
-        it.fleet.drained(ONE)
+        it.a.drain(["a1"])
+        it.a.paused(InstanceId("a1"), True)
+        assert it.a.draining == ("a1",)
+        it.a.drained("a1")
         await until(2)
-        assert it.stops == [(1, ONE)]
+        assert it.stops == [(1, "a1")]
 
 
 @pytest.mark.parametrize("vacant", [True, False])

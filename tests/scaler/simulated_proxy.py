@@ -277,7 +277,7 @@ async def world(
 ) -> AsyncIterator[World]:
     """An instance is ready 0.35 s after it was asked for, unless the script says otherwise."""
     it = World(script, turns)
-    await it.driver.open(it.exited)
+    await it.driver.open(it.exited, it.scaler.paused)
     for revision in revisions:
         it.add(revision)
     observer = asyncio.create_task(it.observe_every_second())
