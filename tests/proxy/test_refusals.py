@@ -134,6 +134,11 @@ def test_a_body_over_the_limit_that_goes_bad_in_the_same_read_is_refused_once(
 LIMITS = Limits(target=100, head=4000, fields=20)
 
 
+def test_a_head_must_have_room_for_its_target() -> None:
+    with pytest.raises(ValueError, match="a head holds its target"):
+        Limits(target=100, head=99)
+
+
 def test_too_many_fields_are_refused(launch: Launch) -> None:
     harness = launch(limits=LIMITS)
     harness.service(harness.backend())
