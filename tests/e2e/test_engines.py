@@ -10,7 +10,7 @@ import pytest
 from docker.api.client import APIClient
 
 from tests.e2e.conftest import Launch, containers_of
-from tests.e2e.harness import Platform, until
+from tests.e2e.harness import Platform, until, wakeful_command
 from tests.integration.haproxy import haproxy
 
 pytestmark = pytest.mark.docker
@@ -37,6 +37,8 @@ def test_a_whole_life_needs_no_call_that_the_socket_proxy_refuses(
 
     answers = wakeful.burst("hello", 3, "/?ms=300")
     assert {answer.json()["revision"] for answer in answers} == {"hello-00001"}
+    said = wakeful_command("logs", "hello", "-c", str(wakeful.file), "--no-prefix")
+    assert "about to serve" in said.stdout.splitlines()
 
     wakeful.write({"hello": containers.service(env={"A": "b"}, **hello)})
     assert wakeful.reload() == "reloaded: 1 changed"
