@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from docker.api.client import APIClient
@@ -18,6 +19,7 @@ from docker.errors import DockerException
 from benchmarks.children import CannotMeasure
 
 SOCKET = "unix:///run/docker.sock"
+_NAMESPACES = Path("/run/docker/netns")
 _PID_FILE = Path("/run/docker.pid")
 _PATIENCE = 30.0
 
@@ -42,6 +44,7 @@ class Engine:
 
         Raises CannotMeasure.
         """
+        _clear_away()
         self._write(keep)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -88,6 +91,28 @@ class Engine:
         assert self._process is not None
         os.kill(self._process.pid, number)
         self._process.wait(_PATIENCE)
+
+
+def _clear_away() -> None:
+    """Remove what an engine leaves that was ended while it started a container, as a boot would.
+
+    It forgets that container, but not even its next start removes the network
+    namespace, on an address that it gives away again: whoever gets it cannot be reached.
+    """
+    live: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit():
+                if (entry / "cmdline").read_bytes().startswith(b"runc\0init"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                else:
+                    live.add((entry / "ns" / "net").stat().st_ino)
+    if not _NAMESPACES.exists():
+        return  # no engine was here yet
+    for path in _NAMESPACES.iterdir():
+        if os.path.ismount(path) and path.stat().st_ino not in live:
+            subprocess.run(["umount", path], check=True)
+            path.unlink()
 
 
 def _client() -> APIClient | None:

@@ -101,8 +101,12 @@ class Events:
         target = await self._busy(sandboxed=sandboxed)
         if target is None:
             return False
-        with self._noting(Cause.KILLED, target.service, target.instance):
-            return await self._on_engine(act, target)
+        began = time.monotonic()
+        if sandboxed:  # its network goes first: what is written to it then gets no answer at all
+            self._note(Cause.STOPPED, began, target)
+        done = await self._on_engine(act, target)
+        self._note(Cause.KILLED, began, target)
+        return done
 
     async def _pause(self) -> bool:
         """And resumed: what is inside has to wait, and nothing may be lost."""
@@ -132,9 +136,7 @@ class Events:
         if not await self._on_engine(_pause, target):
             return False
         self._frozen.add(target.container)
-        self.troubles.append(
-            Trouble(Cause.STOPPED, began, time.monotonic(), target.service, target.instance)
-        )
+        self._note(Cause.STOPPED, began, target)
         return True
 
     async def _busy(self, *, sandboxed: bool = False) -> _Target | None:
@@ -171,16 +173,14 @@ class Events:
     async def _restart(self, end: Callable[[], None], *, keep: bool) -> bool:
         if not keep:
             await asyncio.to_thread(self._engine.keep, False)
-        with self._noting(Cause.ENGINE):
-            if keep:
-                await self._end_and_start(end)
-            else:
-                with self._noting(Cause.KILLED):
-                    await self._end_and_start(end, keep=False)
-                await asyncio.to_thread(self._engine.keep, True)
+        # Also one that lets containers live ends those that it is just starting.
+        with self._noting(Cause.ENGINE), self._noting(Cause.KILLED):
+            await self._end_and_start(end, keep=keep)
+        if not keep:
+            await asyncio.to_thread(self._engine.keep, True)
         return True
 
-    async def _end_and_start(self, end: Callable[[], None], *, keep: bool = True) -> None:
+    async def _end_and_start(self, end: Callable[[], None], *, keep: bool) -> None:
         await asyncio.to_thread(end)
         await asyncio.sleep(self._chance.uniform(0.1, 2))
         await asyncio.to_thread(lambda: self._engine.start(keep=keep))
@@ -224,11 +224,15 @@ class Events:
         await asyncio.wait([burst], timeout=_BURST)  # or the next event has it all to itself
         return True
 
+    def _note(self, cause: Cause, began: float, target: _Target) -> None:
+        trouble = Trouble(cause, began, time.monotonic(), target.service, target.instance)
+        self.troubles.append(trouble)
+
     @contextmanager
-    def _noting(self, cause: Cause, service: str = "", instance: str = "") -> Iterator[None]:
+    def _noting(self, cause: Cause) -> Iterator[None]:
         began = time.monotonic()
         yield
-        self.troubles.append(Trouble(cause, began, time.monotonic(), service, instance))
+        self.troubles.append(Trouble(cause, began, time.monotonic()))
 
 
 def _targets(client: APIClient, owner: str) -> list[_Target]:

@@ -24,7 +24,7 @@ class Cause(StrEnum):
     """Of what may be missing in the ledger."""
 
     KILLED = auto()  # an instance, or all of them (no instance is named)
-    STOPPED = auto()  # an instance: frozen for good, so that nothing in it resets
+    STOPPED = auto()  # an instance, so that nothing resets: paused for good, or its network is gone
     ENGINE = auto()  # was away
     CRASHED = auto()  # wakeful was killed, until it listened again
     RESTARTED = auto()  # wakeful was told to end, until it listened again
