@@ -42,6 +42,7 @@ class DockerClient:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="wakeful-docker")
         self._local = threading.local()
         self._clients: list[APIClient] = []
+        self._closed = False
 
     async def connect(self) -> None:
         """Raises EngineUnavailable."""
@@ -59,6 +60,8 @@ class DockerClient:
             with renamed_errors():
                 return function(self._client(), *arguments, **options)
 
+        if self._closed:
+            raise EngineUnavailable("the Docker driver is not open")
         return await asyncio.get_running_loop().run_in_executor(self._pool, in_thread)
 
     @property
@@ -71,6 +74,7 @@ class DockerClient:
         return new_client(self._version)
 
     async def close(self) -> None:
+        self._closed = True
         # Elsewhere than on the loop: a call that hangs would hold it.
         await asyncio.to_thread(self._pool.shutdown)
         for client in self._clients:

@@ -86,7 +86,9 @@ class DockerLives:
 
     def began(self, instance: InstanceId, container: str, address: Address) -> None:
         """Its start is over; it may have ended already."""
-        life = self._lives[instance]
+        life = self._lives.get(instance)
+        if life is None:
+            return  # all of it was closed meanwhile
         life.container, life.address, life.starting = container, address, False
         # An engine that ends, or whose events are not heard, does not say who has gone
         # before it gives an address away. What is sent there from now on is another's.
@@ -96,7 +98,9 @@ class DockerLives:
 
     def failed(self, instance: InstanceId) -> None:
         """Its start did, or was called off."""
-        life = self._lives[instance]
+        life = self._lives.get(instance)
+        if life is None:
+            return  # all of it was closed meanwhile
         life.alive = life.starting = False
         if not life.stops:
             del self._lives[instance]

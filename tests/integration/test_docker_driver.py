@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -359,6 +360,20 @@ def test_a_start_that_is_cancelled_leaves_nothing(
             abandoned.cancel()
             await asyncio.wait([abandoned])
         assert containers(engine, owner) == []
+
+    asyncio.run(story())
+
+
+def test_a_start_that_the_end_of_the_driver_overtakes_is_no_mistake(
+    app_image: str, owner: str
+) -> None:
+    async def story() -> None:
+        for delay in (0.005, 0.05):
+            async with opened(owner) as (driver, _):
+                start = asyncio.create_task(driver.start(revision(app_image, "polite"), new_id()))
+                await asyncio.sleep(delay)
+            with suppress(DriverError):
+                await start
 
     asyncio.run(story())
 
