@@ -282,8 +282,7 @@ class Exchange:
         if template.response_idle_timeout:
             self._passed_at = self.plane.clock()
             self._watch_silence(template)
-        body = self._body
-        if (body is not None and not body.done) or self.plane.draining:
+        if (self._body is not None and not self._body.done) or self.plane.draining:
             # An instance that answers before it took the whole request may leave
             # what is left with nowhere to go, and the client may never stop.
             self._keep_alive = False
@@ -301,8 +300,7 @@ class Exchange:
         self.sent = len(body)
         self._out.append(body)
         self.downstream.write(b"".join(self._out))
-        request = self._body
-        self._finish(request is None or request.done)
+        self._finish(self._body is None or self._body.done)
 
     def response_body(self, data: bytes) -> None:
         assert self._response is not None
@@ -491,9 +489,8 @@ class Exchange:
         if not (head.has_request_id and head.has_traceparent):
             self.identity = plane.identities.next()
         message = wire_form.request(head, self.identity, self.downstream.forwarded(head))
-        body = self._body
-        if body is not None:
-            kept = body.take(plane.limits.buffer)
+        if self._body is not None:
+            kept = self._body.take(plane.limits.buffer)
             if kept:
                 message += kept
                 self.downstream.hold_reading(False)  # before the write, which may ask otherwise
