@@ -377,16 +377,16 @@ class Fleet(Roster):
 
     def _announce(self) -> None:
         """Publish, if there is anything new to say."""
-        endpoints = tuple(
+        endpoints = [
             Endpoint(it.id, it.address.host, it.address.port, it.start)
             for it in self._members.values()
             if it.state is State.READY and it.address is not None
-        )
+        ]
         backends = Backends(
-            endpoints,
+            tuple(endpoints),
             self.outage,
             spares=self._counts[State.FROZEN] > 0,
-            ended=tuple(it.id for it in self._members.values() if it.ended),
+            ended=tuple([it.id for it in self._members.values() if it.ended]),
         )
         if backends != self._published:
             self._published = backends

@@ -87,3 +87,25 @@ def test_ten_thousand_cycles_of_waking_and_sleeping_leave_nothing_in_memory(
             assert more == {}
 
     run_simulated(main())
+
+
+def test_a_thousand_looks_at_what_runs_leave_nothing_in_memory() -> None:
+    async def main() -> None:
+        async with world() as it:
+            it.deploy(scale=SHORT)
+            await it.send()
+            await asyncio.sleep(1)
+            for _ in range(10):
+                list(it.scaler.statuses())
+            gc.collect()
+            gc.disable()  # it would also free what CPython keeps for later
+            try:
+                before = sys.getallocatedblocks()
+                for _ in range(1000):
+                    list(it.scaler.statuses())
+                after = sys.getallocatedblocks()
+            finally:
+                gc.enable()
+            assert after - before < 100
+
+    run_simulated(main())
