@@ -47,6 +47,7 @@ _ACTIONS = {
 class Report:
     machine: machine.Machine
     runtime: str
+    owner: str  # as its containers said
     kinds: dict[str, int]  # of services
     warm_up: int  # cycles before it was counted for the first time
     samples: Sequence[Held]
@@ -67,6 +68,7 @@ class Report:
             "benchmark": "cycles",
             "machine": self.machine.as_json(),
             "runtime": self.runtime,
+            "owner": self.owner,
             "services": self.kinds,
             "warm_up": self.warm_up,
             "cycles": self.cycles,
@@ -177,6 +179,7 @@ def _measured(
     return Report(
         host,
         runtime,
+        rounds.owner,
         {kind.name: subject.number(kind) for kind in KINDS[runtime]},
         -(-warm_up // each) * each,
         samples,
@@ -192,6 +195,7 @@ class _Rounds:
     def __init__(
         self, subject: Cycled, child: Child, state: Path, owner: str, port: int, admin: int
     ) -> None:
+        self.owner = owner
         self._subject = subject
         self._child = child
         self._state = state

@@ -92,7 +92,7 @@ def test_a_leak_is_seen_through_what_swings(rate: float, swing: list[float]) -> 
 def report(samples: Sequence[Held]) -> Report:
     did = {"started": 50, "frozen": 0, "thawed": 0}
     lines = judge(samples)
-    return Report(MACHINE, "process", {"stopped": 5}, 10, samples, did, lines, seconds=100.0)
+    return Report(MACHINE, "process", "me", {"stopped": 5}, 10, samples, did, lines, seconds=100.0)
 
 
 def test_the_report_names_what_leaked() -> None:
