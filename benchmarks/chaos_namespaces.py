@@ -59,7 +59,7 @@ def run_inside(arguments: Sequence[str]) -> int:
         process.kill()  # and with it all there is inside
         process.wait()
         _remove_cgroups(folder.name)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def enter() -> None:
@@ -110,3 +110,11 @@ def _remove_cgroups(name: str) -> None:
                         left = True  # its last process is on its way out
         if left:
             time.sleep(0.05)
+
+
+def _remove(folder: Path) -> None:
+    """Also what is written there by those who are on their way out."""
+    deadline = time.monotonic() + _PATIENCE
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)

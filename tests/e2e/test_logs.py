@@ -237,7 +237,7 @@ def test_who_reads_slowly_gets_every_line_and_makes_nobody_hold_them(
 
     client = http.client.HTTPConnection("127.0.0.1", wakeful.admin, timeout=60)
     client.connect()
-    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
     client.request("GET", "/v1/services/loud/logs")
     answer = client.getresponse()
     data = answer.read(100)

@@ -188,7 +188,7 @@ def test_what_happened_is_counted_by_method_and_status(harness: Harness) -> None
         post(b"x" * 101),
     ):
         client.send(message)
-        client.message()
+        refusal = client.message()
     harness.wait_for(lambda: throttler.stats.in_hand == 0)
     durations = throttler.counters.durations
     assert {key: sum(one.counts) for key, one in durations.items()} == {
@@ -198,7 +198,7 @@ def test_what_happened_is_counted_by_method_and_status(harness: Harness) -> None
         (b"_OTHER", 404): 1,
         (b"POST", 413): 1,
     }
-    assert throttler.counters.sent == 10
+    assert throttler.counters.sent == 10 + len(refusal.body)
     assert throttler.counters.rejected == {"body_too_large": 1}
 
 
