@@ -208,7 +208,7 @@ def test_the_freezer_is_chosen_and_said_at_the_start(
         pytest.skip("only root can write cgroups")
     wakeful = launch({"hello": service(containers, "1s")}, runtime="docker", freezer=freezer)
     said = {"direct": "cgroups, written directly", "engine": "docker pause"}[freezer]
-    assert f"freezer: {said}" in wakeful.messages()
+    until(lambda: f"freezer: {said}" in wakeful.messages(), "what it freezes with")
     instance = wakeful.get("hello").json()["instance"]
     until(lambda: counted(wakeful, "hello", frozen=1), "frozen")
     (found,) = engine.containers(filters={"label": f"wakeful.owner={wakeful.owner}"})
