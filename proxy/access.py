@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from wakeful.proxy.throttler import Slot, Throttler
 
 _FLUSH_SECONDS: Final = 0.2
-_BATCH: Final = 128  # lines: few enough not to be felt by the request that is next
+_BATCH: Final = 128  # lines formatted at once: not felt by the request that is next
+# Lines handed over at once: to wake the writer, and to share the interpreter with it, costs
+# as much as to format some fifty.
+_HANDED: Final = 1024
 
 
 class AccessLog:
@@ -142,7 +145,9 @@ class AccessLog:
         return self._date
 
     def _collected(self) -> None:
-        if len(self._values) >= self._full or self._lines >= _BATCH:
+        if len(self._values) >= self._full:
+            self._format_values()
+        if self._lines >= _HANDED:
             self._flush()
         elif self._flushing is None:
             self._flushing = self._loop.call_later(_FLUSH_SECONDS, self._timed_flush)

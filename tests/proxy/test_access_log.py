@@ -138,10 +138,10 @@ def test_lines_stand_in_order_over_several_batches_with_a_refusal_between(
 ) -> None:
     path = tmp_path / "log"
     harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
-    harness.service(harness.backend(answering(*[ok()] * 300)))
+    harness.service(harness.backend(answering(*[ok()] * 1500)))
     client = harness.connect()
-    for number in range(300):
-        if number == 200:
+    for number in range(1500):
+        if number == 1300:
             broken = harness.connect()
             broken.send(b"BAD\r\n\r\n")
             assert broken.message().status == 400
@@ -149,8 +149,8 @@ def test_lines_stand_in_order_over_several_batches_with_a_refusal_between(
         assert client.message().status == 200
     done(harness)
     said = [json.loads(line).get("uri") for line in path.read_text().splitlines()]
-    expected = [f"/{number}" for number in range(300)]
-    assert said == [*expected[:200], None, *expected[200:]]
+    expected = [f"/{number}" for number in range(1500)]
+    assert said == [*expected[:1300], None, *expected[1300:]]
 
 
 def test_the_body_of_an_answer_of_our_own_is_counted_too(launch: Launch, tmp_path: Path) -> None:
