@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from docker.api.client import APIClient
-from docker.errors import APIError, DockerException
+from docker.errors import APIError
 
 import wakeful.demo
-from benchmarks.children import CannotMeasure
-from wakeful.demo import image
-from wakeful.runtime.docker_client import new_client
+from benchmarks.built_image import built_image
 
 _FOLDER = Path(wakeful.demo.__file__).parent
 _FILES = ("serve.py", "hello.py")
@@ -78,25 +75,9 @@ def cycled(runtime: str, services: int) -> Iterator[Cycled]:
         yield Cycled(named, {"image": tag, "command": COMMAND}, client)
 
 
-@contextmanager
-def hello_image(purpose: str) -> Iterator[tuple[APIClient, str]]:
+def hello_image(purpose: str) -> AbstractContextManager[tuple[APIClient, str]]:
     """An image of the demo's hello.py, for as long as this lasts."""
-    try:
-        client = new_client()
-    except DockerException as error:
-        raise CannotMeasure(f"Docker does not answer: {error}") from None
-    try:
-        files = {f"/app/{name}": (_FOLDER / name).read_bytes() for name in _FILES}
-        try:
-            tag = image.build(files, COMMAND, tag=f"wakeful-{purpose}:{uuid4().hex[:12]}")
-        except image.ImageError as error:
-            raise CannotMeasure(str(error)) from None
-        try:
-            yield client, tag
-        finally:
-            client.remove_image(tag, force=True)
-    finally:
-        client.close()
+    return built_image(purpose, [_FOLDER / name for name in _FILES], COMMAND)
 
 
 def remove_all(client: APIClient, owner: str) -> None:

@@ -23,16 +23,15 @@ from uuid import uuid4
 
 import click
 from docker.api.client import APIClient
-from docker.errors import APIError, DockerException
-from docker.utils import kwargs_from_env
+from docker.errors import APIError
 
 import wakeful.demo
 from benchmarks import machine
+from benchmarks.built_image import built_image
 from benchmarks.children import CannotMeasure, Child, free_port, started
 from benchmarks.coldstart import wait_until_ready
 from benchmarks.peers import run_wakeful
 from benchmarks.table import number, table
-from wakeful.demo import image
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of, direct_problem
 
 _COMMAND = ["python3", "-S", "/app/freeze_app.py"]
@@ -114,7 +113,9 @@ class Report:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures there.")
 def command(samples: int, pause: float, json_file: Path | None) -> None:
     """The first byte from a frozen instance, and a counter that stands still in it."""
-    with _engine() as (client, tag):
+    serve = Path(wakeful.demo.__file__).with_name("serve.py")
+    app = Path(__file__).with_name("freeze_app.py")
+    with built_image("freeze", [serve, app], _COMMAND) as (client, tag):
         report = measure(client, tag, samples, pause)
     click.echo(str(report))
     if json_file is not None:
@@ -254,26 +255,3 @@ def _remove(client: APIClient, service: str) -> None:
         except APIError as error:
             if error.status_code not in (404, 409):  # gone, or on its way
                 raise
-
-
-@contextmanager
-def _engine() -> Iterator[tuple[APIClient, str]]:
-    """A client of it, and an image."""
-    try:
-        client = APIClient(version="auto", **kwargs_from_env())
-    except DockerException as error:
-        raise CannotMeasure(f"Docker does not answer: {error}") from None
-    serve = Path(wakeful.demo.__file__).with_name("serve.py")
-    app = Path(__file__).with_name("freeze_app.py")
-    files = {f"/app/{each.name}": each.read_bytes() for each in (serve, app)}
-    try:
-        try:
-            tag = image.build(files, _COMMAND, tag=f"wakeful-freeze:{uuid4().hex[:12]}")
-        except image.ImageError as error:
-            raise CannotMeasure(str(error)) from None
-        try:
-            yield client, tag
-        finally:
-            client.remove_image(tag, force=True)
-    finally:
-        client.close()
