@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 NEVER: Final = float("inf")
 
+# Seconds in which an instance that is ending has closed all its connections. (Its end itself is
+# usually known within that time, and then nobody waits for it.)
+_DOUBT: Final = 0.25
+
 _LARGE: Final = 16 * 1024  # bytes of a piece that is cheaper to write apart than to copy
 
 
@@ -235,9 +239,13 @@ class Exchange:
                 self.cold.sent_at = self.plane.clock()
             self._dispatch(upstream)
             return
-        upstream.abort()
-        if self._stage is _DOUBTED:  # it lives: the reset was its own doing
-            self._fail(reply.UPSTREAM_FAILED)
+        if self._stage is _DOUBTED:
+            # It may be ending just now: its kernel closes one socket after the other, and the one
+            # that takes connections need not be the first.
+            self._upstream = upstream
+            self.deadline = min(self.deadline, self.plane.clock() + _DOUBT)
+        else:
+            upstream.abort()
 
     def connect_failed(self, error: OSError) -> None:
         self._connecting = None
@@ -430,6 +438,11 @@ class Exchange:
                 self._fail(reply.REQUEST_TIMEOUT)
         elif now >= self.started + template.timeout:
             self._fail(reply.REQUEST_TIMEOUT)
+        elif self._stage is _DOUBTED and self._upstream is not None:
+            if self._upstream.is_open:  # so it lives: the reset was its own doing
+                self._fail(reply.UPSTREAM_FAILED)
+            else:
+                self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
         elif self._stage is _ANSWERING and self._watch_silence(template) > now:
             pass  # something came since the deadline was set, or the limit is another now
         else:
@@ -512,6 +525,9 @@ class Exchange:
         assert self._throttler is not None
         assert self._slot is not None
         slot, self._attempts = self._slot, self._attempts + 1
+        if self._upstream is not None:
+            self._upstream.abort()
+            self._upstream = None
         template = self._throttler.template
         if self._attempts >= retry.MOST_ATTEMPTS:
             self._fail(otherwise)

@@ -172,5 +172,5 @@ class _FramedEnd(_End):
 
     def _tell(self, before: bytes) -> None:
         self._told = True
-        if not self.sink.is_closing():
+        if not (self.ended or self.sink.is_closing()):  # else the client has its end already
             self.sink.write(before + GOING_AWAY)

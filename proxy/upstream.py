@@ -102,6 +102,11 @@ class Upstream(asyncio.Protocol):
         assert self.transport is not None
         return self.transport
 
+    @property
+    def is_open(self) -> bool:
+        """As far as is known here."""
+        return self.transport is not None and not self.transport.is_closing()
+
     def close(self) -> None:
         if self.transport is not None:
             self.transport.close()

@@ -367,7 +367,7 @@ class App:
         """Finish what is in hand, then stop the instances; ``hurry`` cuts both short."""
         log.info("stopping: %d requests in hand", self.plane.in_hand())
         hurried = asyncio.create_task(hurry.wait())
-        drained = asyncio.create_task(self.plane.drain())
+        drained = self._hold(self.plane.drain(), "to finish what is in hand")
         await asyncio.wait([drained, hurried], return_when=asyncio.FIRST_COMPLETED)
         drained.cancel()
         if self._leave:

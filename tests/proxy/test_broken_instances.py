@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterable
 
 import pytest
 
 from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import PATIENCE, Ended, Peer, Script, ok, unused_port
-from wakeful.proxy.exchange import Stage
+from wakeful.proxy.exchange import Exchange, Stage
 
 
 def saying(answer: bytes, *, reset: bool = False) -> Script:
@@ -233,11 +234,29 @@ class Dying:
         self._harness.beat()
         self._listener.close()
 
+    def reset_a_request_unread(self) -> None:
+        """As a kernel does that closes the sockets of a process one after the other."""
+        accepted, _ = self._listener.accept()
+        self._harness.wait_for(self._written, "a request written to it")
+        self._harness.beat()
+        Peer(accepted).reset()
+        self._harness.wait_for(self._asked, "the question whether it is still there")
+
+    def end(self) -> None:
+        self._listener.close()
+        self._harness.beat()
+
     def _written(self) -> bool:
+        return any(one._stage is Stage.SENT for one in self._exchanges())
+
+    def _asked(self) -> bool:
         return any(
-            connection._current is not None and connection._current._stage is Stage.SENT
-            for connection in self._harness.plane.connections
+            one._stage is Stage.DOUBTED and one._upstream is not None for one in self._exchanges()
         )
+
+    def _exchanges(self) -> Iterable[Exchange]:
+        connections = self._harness.plane.connections
+        return [one._current for one in connections if one._current is not None]
 
 
 PUT = post(b"the body").replace(b"POST", b"PUT", 1)
@@ -284,6 +303,41 @@ def test_a_post_that_an_instance_died_without_reading_is_not_sent_elsewhere(
     assert backend.requests == 0
 
 
+def test_an_instance_that_takes_connections_until_its_last_moment_has_died_all_the_same(
+    harness: Harness,
+) -> None:
+    dying, backend = Dying(harness), harness.backend()
+    throttler = harness.service(dying.port, backend, concurrency=1)
+    client = harness.get()
+    dying.reset_a_request_unread()
+    dying.end()
+    harness.clock.forward(0.25)
+    assert client.message().status == 200
+    assert (throttler.counters.retries, backend.requests) == (1, 1)
+
+
+def test_whoever_is_known_to_have_ended_is_not_waited_for(harness: Harness) -> None:
+    dying, backend = Dying(harness), harness.backend()
+    harness.service(dying.port, backend, concurrency=1)
+    client = harness.get()
+    dying.reset_a_request_unread()
+    _, *others = harness.endpoints(dying.port, backend)
+    harness.publish(others, ended=("i0",))
+    assert client.message().status == 200
+    assert backend.requests == 1
+    dying.end()
+
+
+def test_a_client_that_leaves_meanwhile_ends_the_question(harness: Harness) -> None:
+    dying = Dying(harness)
+    throttler = harness.service(dying.port)
+    client = harness.get()
+    dying.reset_a_request_unread()
+    client.close()
+    harness.wait_for(lambda: throttler.breaker.active == 0)
+    dying.end()
+
+
 def test_an_instance_that_resets_what_it_has_read_and_lives_is_not_asked_again(
     harness: Harness,
 ) -> None:
@@ -293,7 +347,10 @@ def test_an_instance_that_resets_what_it_has_read_and_lives_is_not_asked_again(
 
     resetting, backend = harness.backend(script), harness.backend()
     harness.service(resetting, backend, concurrency=1)
-    answer = harness.get().message()
+    client = harness.get()
+    harness.wait_for(lambda: len(resetting.connections) == 2, "the question whether it lives")
+    harness.clock.forward(0.25)
+    answer = client.message()
     assert (answer.status, answer.reason) == (502, b"upstream_failed")
     assert (resetting.requests, backend.requests) == (1, 0)
 

@@ -10,6 +10,7 @@ import pytest
 from tests.proxy.harness import Harness
 from tests.proxy.test_upgrades import ASK, SWITCH
 from tests.proxy.wire import PATIENCE, Peer
+from wakeful.proxy.throttler import Throttler
 from wakeful.proxy.websocket import GOING_AWAY
 
 HELLO = b"\x81\x05hello"
@@ -40,6 +41,12 @@ class Instance:
         assert self.peer is not None
         assert self.peer.take(len(data)) == data
 
+    def end(self) -> None:
+        """Nothing more comes from it; it still listens."""
+        assert self.joined.wait(PATIENCE)
+        assert self.peer is not None
+        self.peer.end()
+
     def leave(self) -> None:
         assert self.peer is not None
         self.peer.close()
@@ -51,9 +58,11 @@ def replaced(harness: Harness) -> None:
     harness.call(lambda: harness.plane.retire("a-00001"))
 
 
-def stopping(harness: Harness) -> None:
-    harness.spawn(harness.plane.drain())
+def stopping(harness: Harness) -> Callable[[], None]:
+    """Call what is returned to wait for the end of it."""
+    ended = harness.spawn(harness.plane.drain())
     harness.wait_for(lambda: harness.plane.draining)
+    return ended
 
 
 CAUSES = pytest.mark.parametrize("cause", [replaced, stopping])
@@ -68,7 +77,7 @@ def joined(harness: Harness, instance: Instance) -> Peer:
 
 @CAUSES
 def test_a_websocket_is_told_and_closes_in_good_order(
-    cause: Callable[[Harness], None], harness: Harness
+    cause: Callable[[Harness], object], harness: Harness
 ) -> None:
     instance = Instance()
     client = joined(harness, instance)
@@ -113,7 +122,7 @@ def test_frames_right_behind_the_handshake_are_counted(harness: Harness) -> None
 @CAUSES
 @pytest.mark.parametrize("protocol", [b"websocket", b"other"])
 def test_who_does_not_go_is_ended_in_time(
-    cause: Callable[[Harness], None], protocol: bytes, harness: Harness
+    cause: Callable[[Harness], object], protocol: bytes, harness: Harness
 ) -> None:
     instance = Instance(SWITCH.replace(b"websocket", protocol))
     throttler = harness.service(harness.backend(instance), tunnel_drain_timeout=30.0)
@@ -132,6 +141,41 @@ def test_who_does_not_go_is_ended_in_time(
     assert client.ending() == "end"
     instance.over.set()
     harness.wait_for(lambda: throttler.breaker.active == 0)
+
+
+def without_a_last_word(harness: Harness) -> tuple[Instance, Peer, Throttler]:
+    """A tunnel whose instance only listens any more."""
+    instance = Instance()
+    throttler = harness.service(harness.backend(instance), tunnel_drain_timeout=30.0)
+    client = harness.get(fields=ASK)
+    assert client.head().status == 101
+    instance.end()
+    assert client.rest() == b""
+    return instance, client, throttler
+
+
+def test_one_that_can_be_told_nothing_has_its_time(harness: Harness) -> None:
+    instance, client, throttler = without_a_last_word(harness)
+    replaced(harness)
+    client.send(b"still here")
+    instance.hears(b"still here")
+    harness.beat()
+    harness.clock.forward(30)
+    harness.wait_for(lambda: throttler.breaker.active == 0)
+    instance.over.set()
+
+
+def test_one_that_can_be_told_nothing_does_not_end_the_stop_before_its_time(
+    harness: Harness,
+) -> None:
+    instance, client, _ = without_a_last_word(harness)
+    ended = stopping(harness)
+    client.send(b"still here")
+    instance.hears(b"still here")
+    harness.beat()
+    harness.clock.forward(30)
+    ended()
+    instance.over.set()
 
 
 def test_a_tunnel_of_a_revision_that_was_replaced_before_it_was_joined_is_told_too(
