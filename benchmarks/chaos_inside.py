@@ -69,7 +69,15 @@ async def _run(settings: Settings, engine: Engine) -> int:
         found = await asyncio.to_thread(_look, engine, settings.folder.name)
         if code:
             found.ours.append(f"wakeful, which ended with {code}")
-        ledger = judge(load.sent, notes.all(), events.troubles, LIMITS, FILLABLE, found.ours)
+        ledger = judge(
+            load.sent,
+            notes.all(),
+            events.troubles,
+            LIMITS,
+            FILLABLE,
+            found.ours,
+            {each.instance for each in found.forgotten},
+        )
     finally:
         events.close()
         if settings.keep is not None:

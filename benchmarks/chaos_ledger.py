@@ -30,6 +30,7 @@ class Verdict(StrEnum):
     IN_WAKEFUL = auto()  # lost inside wakeful when it was killed
     AWAY = auto()  # came while wakeful was not there, and reached nothing
     TOLD = auto()  # a WebSocket that was told to go
+    ASTRAY = auto()  # taken by an instance that the engine has forgotten, at another's address
     LOST = auto()
 
 
@@ -54,10 +55,12 @@ def judge(
     limits: Mapping[str, int],
     fillable: Iterable[str],
     left: Sequence[str],
+    forgotten: Iterable[str] = (),
 ) -> Ledger:
     """The ledger. ``limits`` are each service's requests in one instance at once;
-    ``fillable`` the services whose queues are filled on purpose; ``left`` what is there still."""
-    court = _Court(notes, troubles, set(fillable))
+    ``fillable`` the services whose queues are filled on purpose; ``left`` what is there still;
+    ``forgotten`` the instances that run although the engine does not know them any more."""
+    court = _Court(notes, troubles, set(fillable), set(forgotten))
     verdicts: dict[str, Counter[Verdict]] = {}
     refusals: Counter[str] = Counter()
     lost: list[str] = []
@@ -73,7 +76,7 @@ def judge(
         refusals,
         lost,
         court.twice(),
-        _over(court.by_instance, {one.id: one for one in sent}, troubles, limits),
+        _over(court.judged, {one.id: one for one in sent}, troubles, limits),
         left,
     )
 
@@ -90,13 +93,17 @@ class _History:
 
 class _Court:
     def __init__(
-        self, notes: Sequence[Note], troubles: Sequence[Trouble], fillable: set[str]
+        self,
+        notes: Sequence[Note],
+        troubles: Sequence[Trouble],
+        fillable: set[str],
+        forgotten: set[str],
     ) -> None:
-        self.by_instance: dict[str, list[Note]] = {}
+        self._by_instance: dict[str, list[Note]] = {}
         self._requests: dict[str, _History] = {}
         self._last: dict[str, float] = {}  # note of each instance
         for note in notes:
-            self.by_instance.setdefault(note.instance, []).append(note)
+            self._by_instance.setdefault(note.instance, []).append(note)
             self._last[note.instance] = note.at
             history = self._requests.setdefault(note.id, _History())
             history.all.append(note)
@@ -106,10 +113,19 @@ class _Court:
             cause: [each for each in troubles if each.cause is cause] for cause in Cause
         }
         self._fillable = fillable
+        self._forgotten = forgotten
+
+    @property
+    def judged(self) -> Mapping[str, Sequence[Note]]:
+        """What instances noted. A forgotten one gets what is meant for whoever has its address."""
+        every = self._by_instance.items()
+        return {name: notes for name, notes in every if name not in self._forgotten}
 
     def verdict(self, one: Sent) -> Verdict:
         if one.outcome is Outcome.ANSWERED:
             return Verdict.ANSWERED
+        if self._astray(one):
+            return Verdict.ASTRAY
         if one.outcome is Outcome.WRONG:
             return Verdict.LOST
         if one.outcome is Outcome.TOLD:
@@ -137,7 +153,7 @@ class _Court:
         return [
             f"{name}: {self.history(name)}"
             for name, history in self._requests.items()
-            if len(history.begun) > 1
+            if sum(note.instance not in self._forgotten for note in history.begun) > 1
         ]
 
     def _refusable(self, one: Sent) -> bool:
@@ -160,6 +176,11 @@ class _Court:
             and each.service in ("", one.service)
             for each in self._troubles[cause]
         )
+
+    def _astray(self, one: Sent) -> bool:
+        """By what such an instance has noted."""
+        history = self._requests.get(one.id)
+        return history is not None and any(note.instance in self._forgotten for note in history.all)
 
     def _known(self, name: str) -> bool:
         return name in self._requests

@@ -18,11 +18,21 @@ _ENGINE = ("dockerd", "containerd", "runc")
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A process of a container that the engine itself does not know any more.
+
+    It was ended while it started that, nobody can ask it to stop it, and the
+    engine gives its address to others.
+    """
+
+    command: str
+    instance: str  # as it signs its notes
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     ours: list[str]
-    # Processes of containers that the engine itself does not know any more: it was
-    # ended while it started them, and nobody can ask it to stop them.
-    forgotten: list[str]
+    forgotten: list[Forgotten]
 
 
 def left(client: APIClient, cgroup: str) -> Left:
@@ -32,9 +42,9 @@ def left(client: APIClient, cgroup: str) -> Left:
         found = Left(
             [
                 *_of_the_engine(client),
-                *(f"process {command}" for command, within in _processes(cgroup) if not within),
+                *(f"process {command}" for command, host in _processes(cgroup) if host is None),
             ],
-            [command for command, within in _processes(cgroup) if within],
+            [Forgotten(command, host) for command, host in _processes(cgroup) if host is not None],
         )
         if not (found.ours or found.forgotten) or time.monotonic() > deadline:
             return found
@@ -51,8 +61,8 @@ def _of_the_engine(client: APIClient) -> Iterator[str]:
     yield from (f"volume {each['Name']}" for each in volumes)
 
 
-def _processes(cgroup: str) -> Iterator[tuple[str, bool]]:
-    """Those that are neither ours nor the engine's, and whether they are in a container."""
+def _processes(cgroup: str) -> Iterator[tuple[str, str | None]]:
+    """Those that are neither ours nor the engine's; in a container, with the name of its host."""
     known = {1, os.getpid()}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) not in known:
@@ -60,4 +70,14 @@ def _processes(cgroup: str) -> Iterator[tuple[str, bool]]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 within = f"/{cgroup}/" in (entry / "cgroup").read_text()
                 if words[0] and not Path(os.fsdecode(words[0])).name.startswith(_ENGINE):
-                    yield os.fsdecode(b" ".join(words)).strip(), within
+                    command = os.fsdecode(b" ".join(words)).strip()
+                    yield command, _host(entry) if within else None
+
+
+def _host(process: Path) -> str:
+    """The engine says it in the environment of whatever it starts."""
+    for each in (process / "environ").read_bytes().split(b"\0"):
+        name, _, value = each.partition(b"=")
+        if name == b"HOSTNAME":
+            return os.fsdecode(value)
+    return ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.chaos_ledger import Ledger, Verdict
+from benchmarks.chaos_left import Forgotten
 from benchmarks.chaos_schedule import Event
 from benchmarks.table import table
 
@@ -17,6 +18,7 @@ _COLUMNS = {
     Verdict.IN_INSTANCE: "in a killed instance",
     Verdict.IN_WAKEFUL: "in wakeful, killed",
     Verdict.AWAY: "wakeful not there",
+    Verdict.ASTRAY: "in a forgotten instance",
     Verdict.LOST: "lost",
 }
 
@@ -29,7 +31,7 @@ class Made:
     seconds: float
     done: Mapping[Event, int]
     missed: Mapping[Event, int]  # there was nothing to do it to
-    forgotten: Sequence[str]  # processes in containers that the engine does not know any more
+    forgotten: Sequence[Forgotten]
 
 
 def report(made: Made, ledger: Ledger) -> str:
@@ -73,7 +75,7 @@ def as_json(made: Made, ledger: Ledger) -> dict[str, object]:
         "seconds": made.seconds,
         "done": {event.name: count for event, count in made.done.items()},
         "missed": {event.name: count for event, count in made.missed.items()},
-        "forgotten": made.forgotten,
+        "forgotten": [each.command for each in made.forgotten],
         "requests": ledger.verdicts,
         "refusals": ledger.refusals,
         "lost": ledger.lost,

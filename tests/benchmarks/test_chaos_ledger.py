@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.chaos_ledger import Ledger, Verdict, judge
+from benchmarks.chaos_left import Forgotten
 from benchmarks.chaos_record import Cause, Note, Outcome, Sent, Trouble
 from benchmarks.chaos_report import Made, report
 from benchmarks.chaos_schedule import Event
@@ -30,8 +31,9 @@ def ledger(
     noted: Sequence[Note] = (),
     troubles: Sequence[Trouble] = (),
     left: Sequence[str] = (),
+    forgotten: Sequence[str] = (),
 ) -> Ledger:
-    return judge(sent, noted, troubles, LIMITS, ["narrow"], left)
+    return judge(sent, noted, troubles, LIMITS, ["narrow"], left, forgotten)
 
 
 def verdict(sent: Sent, *troubles: Trouble, noted: Sequence[Note] = ()) -> Verdict:
@@ -250,6 +252,27 @@ def test_what_is_read_after_it_was_given_up_does_not_count() -> None:
     assert ledger(given_up, noted=noted, troubles=[pause]).over == []
 
 
+# Instances that the engine has forgotten
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CUT, Outcome.WRONG, Outcome.REFUSED])
+def test_what_came_to_a_forgotten_instance_is_counted_apart(outcome: Outcome) -> None:
+    astray = replace(ANSWERED, outcome=outcome)
+    found = ledger(astray, noted=BEGUN, forgotten=["i1"])
+    assert found.verdicts == {"hello": {Verdict.ASTRAY: 1}}
+    assert found.clean
+    assert ledger(astray, noted=BEGUN, forgotten=["i2"]).lost
+
+
+def test_a_forgotten_instance_has_no_limit_and_excuses_no_other() -> None:
+    noted = in_one("1 begun a", "2 begun b", "3 begun c")
+    assert ledger(noted=noted, forgotten=["i1"]).clean
+    assert ledger(noted=noted, forgotten=["i2"]).over
+    twice = [*BEGUN, *notes("10.2 i2 begun hello-1", "10.3 i3 begun hello-1")]
+    assert len(ledger(ANSWERED, noted=twice, forgotten=["i1"]).twice) == 1
+    assert ledger(ANSWERED, noted=twice, forgotten=["i1", "i2"]).clean
+
+
 # What is left, and how it is all printed
 
 
@@ -263,13 +286,13 @@ def test_the_report_shows_every_figure_and_what_is_behind_those_that_should_be_z
     full = replace(FAILED, id="narrow-1", service="narrow", reason="queue_full")
     noted = [*BEGUN, *notes("10.6 i2 begun hello-1")]
     text = report(
-        Made(7, 30.0, {Event.KILL: 3}, {Event.KILL: 1}, ["sleep 9"]),
+        Made(7, 30.0, {Event.KILL: 3}, {Event.KILL: 1}, [Forgotten("sleep 9", "i9")]),
         ledger(CUT, full, noted=noted, left=["network n"]),
     )
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "hello 1 0 0 0 0 0 0 1" in lines
-    assert "narrow 1 0 1 0 0 0 0 0" in lines
-    assert "all 2 0 1 0 0 0 0 1" in lines
+    assert "hello 1 0 0 0 0 0 0 0 1" in lines
+    assert "narrow 1 0 1 0 0 0 0 0 0" in lines
+    assert "all 2 0 1 0 0 0 0 0 1" in lines
     assert "refused: 1 queue_full" in lines
     assert "a busy container is killed 3 1" in lines
     assert "processes in containers that the engine has forgotten: 1" in lines
