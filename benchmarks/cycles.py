@@ -108,7 +108,7 @@ class Report:
 @click.command("cycles")
 @click.option("--runtime", type=click.Choice(list(KINDS)), default="docker", show_default=True)
 @click.option("--cycles", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--warm-up", type=click.IntRange(1), default=300, show_default=True, help="Cycles.")
+@click.option("--warm-up", type=click.IntRange(1), default=1000, show_default=True, help="Cycles.")
 @click.option("--services", type=click.IntRange(1), default=20, show_default=True)
 @click.option(
     "--shared", is_flag=True, help="Others use this host's engine: what is theirs is not judged."

@@ -21,6 +21,7 @@ from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from wakeful.runtime.docker_calls import Calls, with_parameters
 from wakeful.runtime.docker_endpoint import EndpointError, Tls, endpoint
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 
@@ -100,13 +101,35 @@ class _Client(APIClient):
     """One that does not take REQUESTS_CA_BUNDLE and HTTP_PROXY, which are about the web,
     for settings of the engine's: the former would replace its authority."""
 
+    _calls: Calls | None = None
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         adapter = self.adapters.get(_UNIX)
         if isinstance(adapter, UnixHTTPAdapter):
+            self._calls = Calls(adapter.socket_path)
             self._custom_adapter = _OnePool(adapter.socket_path, adapter.timeout)
             self.mount(_UNIX, self._custom_adapter)
             adapter.close()
+
+    def request(self, method: Any, url: Any, *arguments: Any, **options: Any) -> requests.Response:
+        """Short calls over the Unix socket are made directly."""
+        body = options.get("data") or b""
+        short = not (arguments or options.get("stream")) and isinstance(body, str | bytes)
+        if self._calls is None or not short:
+            return super().request(method, url, *arguments, **options)
+        return self._calls.call(
+            method,
+            with_parameters(url.removeprefix(self.base_url), options.get("params")),
+            {"User-Agent": str(self.headers["User-Agent"]), **(options.get("headers") or {})},
+            body.encode() if isinstance(body, str) else body,
+            options.get("timeout"),
+        )
+
+    def close(self) -> None:
+        if self._calls is not None:
+            self._calls.close()
+        super().close()
 
     def merge_environment_settings(
         self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
