@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 
 import pytest
+import uvloop
 
 from wakeful.config.model import Readiness
 from wakeful.runtime.instance import Address
@@ -339,3 +341,17 @@ def test_a_connection_that_is_held_in_silence_is_a_sign_of_life() -> None:
             over.set()
 
     asyncio.run(story())
+
+
+def test_an_attempt_takes_no_thread() -> None:
+    """uvloop's own sock_connect looks every address up in one."""
+
+    async def story() -> None:
+        before = len(os.listdir("/proc/self/task"))
+        await failing(Probe(Address("127.0.0.1", free_port()), Readiness()), "connection refused")
+        async with serving(saying(b"")) as address:
+            await Probe(address, Readiness()).passed()
+        assert len(os.listdir("/proc/self/task")) == before
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(story())
