@@ -25,11 +25,11 @@ _FRAMING = ("Content-Length", "Transfer-Encoding")
 
 
 class Calls:
-    """A connection that is kept, for one thread; a call at a time."""
+    """Connections that are kept, each for one call at a time. Threads may share it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._socket: socket.socket | None = None
+        self._idle: list[socket.socket] = []
 
     def call(
         self,
@@ -44,52 +44,66 @@ class Calls:
         if body or method != "GET":
             fields["Content-Length"] = str(len(body))
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
+        request = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body
         try:
-            connection = self._connected(timeout)
-            connection.sendall(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body)
-            while not answer.whole:
-                data = connection.recv(_READ)
-                if data:
-                    parser.feed_data(data)
-                elif answer.until_closed:
-                    break
-                else:
-                    raise ConnectionResetError(ECONNRESET, "the engine closed the connection")
-        except TimeoutError as error:
-            self.close()
-            raise requests.Timeout("timed out") from error
-        except (OSError, httptools.HttpParserError) as error:
-            self.close()
-            raise requests.ConnectionError(str(error)) from error
-        except BaseException:
-            self.close()
-            raise
-        closing = answer.headers.get("Connection", "").lower() == "close"
-        if closing or not answer.whole or parser.get_http_version() != "1.1":
-            self.close()
-        return answer.as_response(target, parser.get_status_code())
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _connected(self, timeout: float | None) -> socket.socket:
-        if self._socket is not None and _has_ended(self._socket):
-            self.close()
-        if self._socket is None:
-            connection = socket.socket(socket.AF_UNIX)
+            connection = self._idling() or self._connect(timeout)
+            kept = False
             try:
                 connection.settimeout(timeout)
-                connection.connect(self._path)
-            except BaseException:
-                connection.close()
-                raise
-            self._socket = connection
-        self._socket.settimeout(timeout)
-        return self._socket
+                connection.sendall(request)
+                answer, kept = _read(connection, target)
+            finally:
+                if kept:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+        except TimeoutError as error:
+            raise requests.Timeout("timed out") from error
+        except (OSError, httptools.HttpParserError) as error:
+            raise requests.ConnectionError(str(error)) from error
+        return answer
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _idling(self) -> socket.socket | None:
+        """One that the engine has not closed meanwhile."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if not _has_ended(connection):
+                return connection
+            connection.close()
+
+    def _connect(self, timeout: float | None) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(self._path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _read(connection: socket.socket, target: str) -> tuple[requests.Response, bool]:
+    """An answer, and whether another may come over the same connection."""
+    answer = _Answer()
+    parser = httptools.HttpResponseParser(answer)
+    while not answer.whole:
+        data = connection.recv(_READ)
+        if data:
+            parser.feed_data(data)
+        elif answer.until_closed:
+            break
+        else:
+            raise ConnectionResetError(ECONNRESET, "the engine closed the connection")
+    closing = answer.headers.get("Connection", "").lower() == "close"
+    kept = answer.whole and not closing and parser.get_http_version() == "1.1"
+    return answer.as_response(target, parser.get_status_code()), kept
 
 
 class _Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -146,8 +147,7 @@ def test_one_that_was_closed_while_it_idled_is_not_written_to(tmp_path: Path) ->
     calls = Calls(str(first.path))
     first.answers = [OK]
     ask(calls)
-    kept = calls._socket
-    assert kept is not None
+    (kept,) = calls._idle
     kept.shutdown(socket.SHUT_WR)  # the engine sees the end of it, and closes
     first.close()
     first.path.unlink()
@@ -230,3 +230,27 @@ def test_the_docker_package_asks_by_it(engine: Engine, monkeypatch: pytest.Monke
     ]
     assert engine.connections == 1
     assert engine.asked[0].endswith(b'{"Image": "i"}')
+
+
+def test_threads_that_share_it_have_connections_of_their_own(tmp_path: Path) -> None:
+    path, both = tmp_path / "engine.sock", threading.Barrier(2, timeout=PATIENCE)
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            asked = _request(connection)
+            both.wait()  # until the other one has asked too
+            body = asked.split(b" ")[1]
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(4) as threads:
+        listener.bind(str(path))
+        listener.listen()
+        calls = Calls(str(path))
+        asking = [
+            threads.submit(calls.call, "GET", target, {}, b"", PATIENCE) for target in ("/1", "/2")
+        ]
+        serving = [threads.submit(serve, listener.accept()[0]) for _ in asking]
+        assert [each.result(PATIENCE).text for each in asking] == ["/1", "/2"]
+        for each in serving:
+            each.result(PATIENCE)
+        calls.close()
