@@ -186,6 +186,7 @@ def test_the_last_word_counts_whatever_is_under_way(stage: Stage) -> None:
             it.driver.thaw(instance)
             it.freeze(instance)
             await until(lambda: it.frozen(instance))
+            await it.driver._freezer.settled(instance)  # the engine says so once its call is over
             assert it.paused(instance) == (stage.kind is FreezerKind.ENGINE)
 
     asyncio.run(story())
