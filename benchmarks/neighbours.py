@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -44,11 +44,8 @@ _MOST = 1.5  # times the p99 of the undisturbed, beside the machine's part
 class Latencies:
     """Of one proxy in one stretch of time, in ms from the moment each was to be sent."""
 
-    requests: int
+    answered: Sequence[float]
     failed: int
-    p50: float
-    p99: float
-    longest: float
 
     @classmethod
     def of(
@@ -59,15 +56,43 @@ class Latencies:
         good = [each.seconds * 1000 for each in these if each.seconds is not None]
         if len(good) < 2:
             raise CannotMeasure(f"{len(good)} of {len(these)} requests were answered")
-        hundredths = quantiles(good, n=100, method="inclusive")
-        failed = len(these) - len(good)
-        return cls(len(these), failed, hundredths[49], hundredths[98], max(good))
+        return cls(good, len(these) - len(good))
+
+    @classmethod
+    def together(cls, several: Sequence[Latencies]) -> Latencies:
+        answered = [each for one in several for each in one.answered]
+        return cls(answered, sum(one.failed for one in several))
+
+    def quantile(self, hundredth: int) -> float:
+        return quantiles(self.answered, n=100, method="inclusive")[hundredth - 1]
+
+    def as_json(self) -> dict[str, float]:
+        return {
+            "requests": len(self.answered) + self.failed,
+            "failed": self.failed,
+            "p50": self.quantile(50),
+            "p99": self.quantile(99),
+            "longest": max(self.answered),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     calm: Latencies
     busy: Latencies
+
+    @classmethod
+    def together(cls, several: Sequence[Pair]) -> Pair:
+        calm = Latencies.together([each.calm for each in several])
+        return cls(calm, Latencies.together([each.busy for each in several]))
+
+    @property
+    def added(self) -> float:
+        """To the p99, in ms."""
+        return self.busy.quantile(99) - self.calm.quantile(99)
+
+    def as_json(self) -> dict[str, object]:
+        return {"calm": self.calm.as_json(), "busy": self.busy.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,82 +102,96 @@ class Round:
     seconds: float  # that the starts took
     starts: Sequence[float]  # what each of the others waited, in seconds
 
+    def as_json(self) -> dict[str, object]:
+        return {
+            "wakeful": self.wakeful.as_json(),
+            "nginx": self.nginx.as_json(),
+            "seconds": self.seconds,
+            "starts": list(self.starts),
+        }
 
-@dataclass(frozen=True, slots=True)
+
 class Report:
-    machine: machine.Machine
-    rate: float  # requests a second, to each
-    services: int  # that start
-    network: str
-    rounds: Sequence[Round]
+    """Judged by the requests of all rounds together.
 
-    def p99(self, name: str, when: str) -> float:
-        pairs: list[Pair] = [getattr(one, name) for one in self.rounds]
-        return median(one.calm.p99 if when == "calm" else one.busy.p99 for one in pairs)
+    In one round the longest three or four waits for a processor are the p99, and whose they
+    are is chance.
+    """
 
-    @property
-    def machines_part(self) -> float:
-        """What the machine itself adds to a p99, in ms: not less than nothing."""
-        return max(0.0, median(one.nginx.busy.p99 - one.nginx.calm.p99 for one in self.rounds))
+    def __init__(
+        self,
+        host: machine.Machine,
+        rate: float,  # requests a second, to each
+        services: int,  # that start
+        network: str,
+        rounds: Sequence[Round],
+    ) -> None:
+        self._machine = host
+        self._rate = rate
+        self._services = services
+        self._network = network
+        self._rounds = rounds
+        self._wakeful = Pair.together([each.wakeful for each in rounds])
+        self._nginx = Pair.together([each.nginx for each in rounds])
+        # What the machine itself adds to a p99, in ms: not less than nothing.
+        self._machines_part = max(0.0, self._nginx.added)
+        self._undisturbed = self._wakeful.calm.quantile(99)
+        self._disturbed = self._wakeful.busy.quantile(99)
 
     @property
     def allowed(self) -> float:
-        return _MOST * self.p99("wakeful", "calm") + self.machines_part
-
-    @property
-    def failed(self) -> int:
-        return sum(one.wakeful.calm.failed + one.wakeful.busy.failed for one in self.rounds)
+        """The p99 while they start, in ms."""
+        return _MOST * self._undisturbed + self._machines_part
 
     @property
     def held(self) -> bool:
-        return not self.failed and self.p99("wakeful", "busy") <= self.allowed
+        failed = self._wakeful.calm.failed + self._wakeful.busy.failed
+        return not failed and self._disturbed <= self.allowed
 
     def as_json(self) -> dict[str, object]:
         return {
             "benchmark": "neighbours",
-            "machine": self.machine.as_json(),
-            "rate": self.rate,
-            "services": self.services,
-            "network": self.network,
-            "rounds": [asdict(one) for one in self.rounds],
-            "p99_ms": {
-                name: {when: self.p99(name, when) for when in ("calm", "busy")}
-                for name in ("wakeful", "nginx")
-            },
-            "machines_part_ms": self.machines_part,
+            "machine": self._machine.as_json(),
+            "rate": self._rate,
+            "services": self._services,
+            "network": self._network,
+            "rounds": [each.as_json() for each in self._rounds],
+            "wakeful": self._wakeful.as_json(),
+            "nginx": self._nginx.as_json(),
+            "machines_part_ms": self._machines_part,
             "allowed_ms": self.allowed,
-            "failed": self.failed,
             "held": self.held,
         }
 
     def __str__(self) -> str:
         rows = [
-            (f"{name}, {words}", *self._row(name, when))
-            for name in ("wakeful", "nginx")
-            for when, words in (("calm", "undisturbed"), ("busy", "while they start"))
+            _row("wakeful, undisturbed", self._wakeful.calm),
+            _row("wakeful, while they start", self._wakeful.busy),
+            _row("nginx, undisturbed", self._nginx.calm),
+            _row("nginx, while they start", self._nginx.busy),
         ]
-        wait = median(seconds for one in self.rounds for seconds in one.starts)
-        took = median(one.seconds for one in self.rounds)
+        waits = [seconds for one in self._rounds for seconds in one.starts]
+        took = median(one.seconds for one in self._rounds)
         verdict = "held" if self.held else "NOT HELD"
         return "\n".join(
             [
-                str(self.machine),
-                f"{self.rate:g} requests/s through each, medians of {len(self.rounds)} rounds; "
-                f"{self.services} containers start at once (network {self.network}), "
-                f"which takes {took:.1f} s, {wait:.1f} s for each",
+                str(self._machine),
+                f"{self._rate:g} requests/s through each, {len(self._rounds)} rounds together; "
+                f"{self._services} containers start at once (network {self._network}), "
+                f"which takes {took:.1f} s, {median(waits):.1f} s for each",
                 "",
                 table(("ms", "p50", "p99", "longest", "failed"), rows),
                 "",
-                f"wakeful's p99 while they start: {self.p99('wakeful', 'busy'):.2f} ms, "
-                f"allowed are {self.allowed:.2f}: {_MOST:g} x {self.p99('wakeful', 'calm'):.2f} "
-                f"and the machine's part, {self.machines_part:.2f}. {verdict}",
+                f"wakeful's p99 while they start: {self._disturbed:.2f} ms, "
+                f"allowed are {self.allowed:.2f}: {_MOST:g} x {self._undisturbed:.2f} "
+                f"and the machine's part, {self._machines_part:.2f}. {verdict}",
             ]
         )
 
-    def _row(self, name: str, when: str) -> tuple[str, ...]:
-        seen = [getattr(getattr(one, name), when) for one in self.rounds]
-        figures = (median(getattr(one, each) for one in seen) for each in ("p50", "p99", "longest"))
-        return (*(number(each, 2) for each in figures), number(sum(one.failed for one in seen), 0))
+
+def _row(name: str, seen: Latencies) -> tuple[str, ...]:
+    figures = (seen.quantile(50), seen.quantile(99), max(seen.answered))
+    return (name, *(number(each, 2) for each in figures), number(seen.failed, 0))
 
 
 @click.command("neighbours")
