@@ -14,6 +14,10 @@ from math import inf
 
 _COLD = -1  # before every number of turns that a service may have
 
+# Seconds. A start on a quiet machine is over by then; one that takes longer mostly waits: for a
+# volume, a network, an engine that does not answer.
+_AT_WORK = 1.0
+
 
 class _Service:
     """The turns that one service has, and those it waits for."""
@@ -37,12 +41,19 @@ class Turns:
     those that merely grow, because nobody answers their requests; but while
     both wait every second turn is not theirs, so that cold starts that come
     without end (and perhaps all fail) let the others grow.
+
+    ``processors``: no more than these have had their turn for less than a
+    second. A start keeps a processor busy, so twenty at once are done no sooner
+    than two and two, but each of them later, and whatever else runs waits
+    behind all of them.
     """
 
-    def __init__(self, limit: float = inf) -> None:
-        if limit < 1:
+    def __init__(self, limit: float = inf, processors: float = inf) -> None:
+        if limit < 1 or processors < 1:
             raise ValueError("without a turn nothing ever starts")
         self._free = limit
+        self._idle = processors
+        self._at_work: dict[asyncio.Future[None], asyncio.TimerHandle] = {}
         self._services: dict[str, _Service] = {}  # those that have a turn or wait for one
         self._ranks: dict[int, OrderedDict[_Service, None]] = {}  # those that wait; none is empty
         self._cold_was_first = False
@@ -83,16 +94,29 @@ class Turns:
         else:
             it.held -= 1
             self._free += 1
+            timer = self._at_work.pop(turn, None)
+            if timer is not None:
+                timer.cancel()
+                self._idle += 1
         self._sort(it)
         self._give()
 
+    def _waits(self, turn: asyncio.Future[None]) -> None:
+        """Its start takes so long that it cannot be at work all the time."""
+        del self._at_work[turn]
+        self._idle += 1
+        self._give()
+
     def _give(self) -> None:
-        while self._free and self._ranks:
+        while self._free and self._idle and self._ranks:
             it = next(iter(self._ranks[self._next_rank()]))
             turn, _ = it.waiting.popitem(last=False)
             self.waiting -= 1
             it.held += 1
             self._free -= 1
+            self._idle -= 1
+            loop = asyncio.get_running_loop()
+            self._at_work[turn] = loop.call_later(_AT_WORK, self._waits, turn)
             it.cold = False
             self._sort(it)
             # One that was cancelled just now has its turn all the same, and is

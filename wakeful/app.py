@@ -108,7 +108,7 @@ class App:
                 Probe,
                 self._publish,
                 now=time.monotonic,
-                turns=Turns(config.simultaneous_starts),
+                turns=Turns(config.simultaneous_starts, max(2, os.cpu_count() or 1)),
                 spares=self._spares,
                 audience=self._outputs,
             )
