@@ -18,6 +18,7 @@ from wakeful.app import App, StartError
 from wakeful.config.load import Loaded
 from wakeful.config.model import HostPort
 from wakeful.config.quantity import host_port
+from wakeful.precedence import take_precedence
 
 log = logging.getLogger("wakeful")
 
@@ -65,6 +66,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
     import uvloop
 
     _raise_file_limit()
+    take_precedence()
     # What start-up made lives to the end: the collector need not look at it
     # again and again, nor stop requests to look at young garbage too often.
     gc.collect()
