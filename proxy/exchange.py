@@ -281,33 +281,19 @@ class Exchange:
     def response_known(self, head: ResponseHead) -> None:
         """The head is decided; it may be shared with other exchanges."""
         assert self._throttler is not None
-        version = self.head.version
-        self._stage = _ANSWERING
-        self._response = head
-        self.status = head.status
+        self._out += self._begin_response(head)
         template = self._throttler.template
         self.deadline = self.started + template.timeout
         if template.response_idle_timeout:
             self._passed_at = self.plane.clock()
             self._watch_silence(template)
-        if (self._body is not None and not self._body.done) or self.plane.draining:
-            # An instance that answers before it took the whole request may leave
-            # what is left with nowhere to go, and the client may never stop.
-            self._keep_alive = False
-        if version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE):
-            self._close_framed = True
-            self._keep_alive = False
-        lines = wire_form.response(head, version, self._keep_alive, self.plane.date)
-        if self.cold is not None:
-            lines = wire_form.with_fields(lines, self._observe_cold_start(self.cold))
-        self._out += lines
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """A known head and all of its body came in one read."""
-        self.response_known(head)
+        lines = self._begin_response(head)
+        lines.append(body)
         self.sent = len(body)
-        self._out.append(body)
-        self.downstream.write(b"".join(self._out))
+        self.downstream.write(b"".join(lines))
         self._finish(self._body is None or self._body.done)
 
     def response_body(self, data: bytes) -> None:
@@ -553,6 +539,24 @@ class Exchange:
         self._connecting = self._slot.pool.connect(self)
 
     # Private: towards the client
+
+    def _begin_response(self, head: ResponseHead) -> list[bytes]:
+        """Its head as the client gets it."""
+        version = self.head.version
+        self._stage = _ANSWERING
+        self._response = head
+        self.status = head.status
+        if (self._body is not None and not self._body.done) or self.plane.draining:
+            # An instance that answers before it took the whole request may leave
+            # what is left with nowhere to go, and the client may never stop.
+            self._keep_alive = False
+        if version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE):
+            self._close_framed = True
+            self._keep_alive = False
+        lines = wire_form.response(head, version, self._keep_alive, self.plane.date)
+        if self.cold is None:
+            return lines
+        return wire_form.with_fields(lines, self._observe_cold_start(self.cold))
 
     def _answer(self, answer: Reply) -> None:
         """An answer of our own, in place of an instance's."""

@@ -23,11 +23,12 @@ def request(head: RequestHead, identity: bytes, forwarded: bytes) -> list[bytes]
             lines.append(b"Expect: 100-continue\r\n")
         if head.upgrade is not None:
             lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+    trace, parent = identity[:32], identity[32:]
     if not head.has_request_id:
-        lines += (b"X-Request-Id: ", identity[:32], b"\r\n")
+        lines += (b"X-Request-Id: ", trace, b"\r\n")
     if not head.has_traceparent:
         # W3C Trace Context: version, trace id, parent id; flags 00, not recorded here.
-        lines += (b"traceparent: 00-", identity[:32], b"-", identity[32:], b"-00\r\n")
+        lines += (b"traceparent: 00-", trace, b"-", parent, b"-00\r\n")
     lines.append(forwarded)
     return lines
 
