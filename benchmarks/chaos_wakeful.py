@@ -48,8 +48,7 @@ class Wakeful:
         deadline = time.monotonic() + _PATIENCE
         while not await asyncio.to_thread(_ready):
             if time.monotonic() > deadline or self._process.poll() is not None:
-                end = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-                raise CannotMeasure(f"wakeful does not start\n{end}")
+                raise CannotMeasure(f"wakeful does not start\n{self._last_words()}")
             await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
@@ -68,7 +67,13 @@ class Wakeful:
     async def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        return await asyncio.to_thread(self._process.wait, _PATIENCE)
+        try:
+            return await asyncio.to_thread(self._process.wait, _PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise CannotMeasure(f"wakeful does not end\n{self._last_words()}") from None
+
+    def _last_words(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
     def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
