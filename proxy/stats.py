@@ -10,14 +10,14 @@ from __future__ import annotations
 class RequestStats:
     """Integrates a count over time. Times are seconds; they never run backwards."""
 
-    __slots__ = ("_area", "_arrived", "_in_hand", "_since", "_span")
+    __slots__ = ("_area", "_arrived", "_began", "_in_hand", "_since")
 
     def __init__(self, now: float) -> None:
         self._in_hand = 0
         self._arrived = 0
         self._area = 0.0  # request-seconds since the last report
-        self._span = 0.0
-        self._since = now
+        self._began = now  # the period, with that report
+        self._since = now  # of the latest change
 
     @property
     def in_hand(self) -> int:
@@ -32,7 +32,6 @@ class RequestStats:
         passed = now - self._since  # _integrate, twice a request: without the call
         if passed > 0:
             self._area += passed * self._in_hand
-            self._span += passed
             self._since = now
         self._in_hand += 1
         self._arrived += 1
@@ -41,27 +40,25 @@ class RequestStats:
         passed = now - self._since
         if passed > 0:
             self._area += passed * self._in_hand
-            self._span += passed
             self._since = now
         self._in_hand -= 1
 
     def report(self, now: float) -> tuple[float, int]:
         """Average in hand, and arrivals, since the last report."""
         self._integrate(now)
-        average = self._area / self._span if self._span > 0 else 0.0
-        arrived = self._arrived
-        self._area = self._span = 0.0
-        self._arrived = 0
+        span = self._since - self._began
+        average = self._area / span if span > 0 else 0.0
+        arrived, self._arrived = self._arrived, 0
+        self.rest(self._since)
         return average, arrived
 
     def rest(self, now: float) -> None:
         """Begin a new period: the time until ``now`` had nothing in it to report."""
-        self._area = self._span = 0.0
-        self._since = now
+        self._area = 0.0
+        self._began = self._since = now
 
     def _integrate(self, now: float) -> None:
         passed = now - self._since
         if passed > 0:
             self._area += passed * self._in_hand
-            self._span += passed
             self._since = now

@@ -89,9 +89,8 @@ class Upstream(asyncio.Protocol):
     def release(self, reusable: bool, now: float) -> None:
         """The exchange is over: back to the pool, or closed."""
         self.exchange = None
-        transport = self.transport
-        if reusable and transport is not None and not transport.is_closing():
-            self.reused = True
+        if reusable and self.transport is not None:
+            self.reused = True  # or lost, if it is closing: the pool looks when it gives it away
             self._pool.give(self, now)
         else:
             self.abort()
