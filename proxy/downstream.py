@@ -122,7 +122,8 @@ class Downstream(asyncio.Protocol):
             return
         if self._receiving is None and not self._partial and not self._deaf:
             known = self._known
-            head = known.get(data) or known.by_fields(data, self._plane.limits.target)
+            look_up = known.get
+            head = look_up(data) or known.by_fields(data, self._plane.limits.target)
             if head is not None:
                 exchange = Exchange(self._plane, self, head, True)
                 if self._current is None and not self._next and not self.write_paused:

@@ -140,8 +140,9 @@ class Exchange:
 
     def begin(self) -> None:
         """Route, find a place, and go; what came of a body is kept."""
-        now = self.started = self.plane.clock()
         plane, head = self.plane, self.head
+        clock = plane.clock  # in two steps: as a method it is looked for in the class first
+        now = self.started = clock()
         route = plane.routes.match(head.host)
         if route is None or head.last_hop:
             self._answer(reply.NO_ROUTE if route is None else reply.last_hop(head.method))
@@ -626,7 +627,8 @@ class Exchange:
     def _finish(self, reusable: bool) -> None:
         """The one way out: connection, slot and place are given back, and it is counted."""
         stage, self._stage = self._stage, _OVER
-        now = self.plane.clock()
+        clock = self.plane.clock
+        now = clock()
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None

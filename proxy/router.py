@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -11,11 +11,14 @@ T = TypeVar("T")
 _REMEMBERED: Final = 4096
 
 
-class Route(NamedTuple, Generic[T]):
+class Route(Generic[T]):
     """Where a service's requests go; shares are percents that sum to 100."""
 
-    service: str
-    shares: Sequence[tuple[int, T]]
+    __slots__ = ("service", "shares")
+
+    def __init__(self, service: str, shares: Sequence[tuple[int, T]]) -> None:
+        self.service = service
+        self.shares = shares
 
 
 class RouteTable(Generic[T]):

@@ -92,6 +92,8 @@ class DataPlane:
         self.known_requests = KnownRequests()
         self.known_responses: KnownHeads[ResponseHead] = KnownHeads()
         self.randrange = random.randrange
+        dates = DateField()
+        self.date: Callable[[], bytes] = lambda: dates.at(time.time())  # of an answer that has none
         self._signals = signals
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
@@ -100,7 +102,6 @@ class DataPlane:
         self._restless: set[Throttler] = set()  # have instances that may have to be frozen
         self._ended: dict[str, float] = {}  # instances, and when what is in them is given up
         self._sweeping: asyncio.TimerHandle | None = None
-        self._date = DateField()
         self._second = clock()  # when the one began that heads of answers are remembered for
 
     # Called by the application
@@ -237,9 +238,6 @@ class DataPlane:
         throttler.awake = True
         throttler.stats.rest(now)
         self._awake.add(throttler)
-
-    def date(self) -> bytes:
-        return self._date.at(time.time())
 
     def count_rejected(self, throttler: Throttler | None, reason: str) -> None:
         counts = self.unrouted if throttler is None else throttler.counters.rejected

@@ -30,7 +30,7 @@ class RequestStats:
 
     def arrive(self, now: float) -> None:
         passed = now - self._since  # _integrate, twice a request: without the call
-        if passed > 0:
+        if passed > 0.0:
             self._area += passed * self._in_hand
             self._since = now
         self._in_hand += 1
@@ -38,7 +38,7 @@ class RequestStats:
 
     def leave(self, now: float) -> None:
         passed = now - self._since
-        if passed > 0:
+        if passed > 0.0:
             self._area += passed * self._in_hand
             self._since = now
         self._in_hand -= 1

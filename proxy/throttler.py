@@ -327,7 +327,8 @@ class Throttler:
             raise Refused(waiting_page.starting(settings, self.service))
 
     def _place(self) -> Slot:
-        slot = self._policy(self.slots, self.limit)
+        pick = self._policy  # in two steps: as a method it is looked for in the class first
+        slot = pick(self.slots, self.limit)
         if slot is None:
             raise AssertionError("the breaker admitted a request that no slot has room for")
         slot.active += 1

@@ -129,7 +129,8 @@ class Upstream(asyncio.Protocol):
         else:
             self._heard = True
             end = data.find(b"\r\n\r\n") + 4
-            known = self._known.get(data[:end]) if self._memorable else None
+            look_up = self._known.get
+            known = look_up(data[:end]) if self._memorable else None
             if known is None:
                 self._read_head(exchange, data)
             elif len(data) - end == known.length:
