@@ -1,13 +1,15 @@
-"""Compiles the path of a request, from the same source, if WAKEFUL_COMPILE=1 is set.
+"""Compiles the path of a request, from the same source, where that can be done.
 
-All that a build is otherwise made of is in pyproject.toml; why, and what it brings, is in
-docs/decisions/0006-compiled-on-demand.md.
+WAKEFUL_COMPILE=0 leaves the source as it is, and 1 insists. All that a build is otherwise made
+of is in pyproject.toml; why, and what it brings, is in docs/decisions/0006-compiled-on-demand.md.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,22 +50,45 @@ COMPILED = (
 )
 
 
+# With the next minor version the same source may be refused.
+COMPILER = "mypy==2.4.*"
+
+
 def main() -> None:
     wanted = is_wanted()
     if wanted and "editable_wheel" in sys.argv:
         sys.exit(f"an editable install runs the source as it is: unset {SETTING}")
+    compiles = can_compile() if wanted is None else wanted
     setup(
         # Asked for before a build, and then had from wherever packages come from.
-        setup_requires=["mypy>=2.4"] if wanted else [],
-        ext_modules=extensions() if wanted and "bdist_wheel" in sys.argv else [],
+        setup_requires=[COMPILER] if compiles else [],
+        ext_modules=extensions() if compiles and "bdist_wheel" in sys.argv else [],
     )
 
 
-def is_wanted() -> bool:
+def is_wanted() -> bool | None:
+    """None: nobody has said."""
     value = os.environ.get(SETTING, "")
     if value not in ("", "0", "1"):
         sys.exit(f"{SETTING} is 1 (compile) or 0 (do not), not {value!r}")
-    return value == "1"
+    return None if value == "" else value == "1"
+
+
+def can_compile() -> bool:
+    """Whether there are a C compiler and the headers of this Python."""
+    # As setuptools chooses it.
+    command = (os.environ.get("CC") or str(sysconfig.get_config_var("CC") or "cc")).split()
+    headers = sysconfig.get_path("include")
+    try:
+        tried = subprocess.run(
+            [*command, "-fsyntax-only", "-x", "c", "-", f"-I{headers}"],
+            input=b"#include <Python.h>\n",
+            capture_output=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return tried.returncode == 0
 
 
 def extensions() -> list[Extension]:

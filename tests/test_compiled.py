@@ -1,4 +1,4 @@
-"""wakeful as WAKEFUL_COMPILE=1 builds it: what is compiled, that it says so, and the same tests."""
+"""wakeful as pip installs it with a C compiler: what is compiled, and the same tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.test_packaging import sources
 pytestmark = pytest.mark.timeout(900)
 
 COMPILED: set[str] = set(runpy.run_path(str(ROOT / "setup.py"))["COMPILED"])
-ASKED = {"WAKEFUL_COMPILE": "1"}
+NOTHING_SAID = {"WAKEFUL_COMPILE": ""}
 
 # Random ones are looked for at length in the run of the source.
 FEWER = {"WAKEFUL_FUZZ_EXAMPLES": "100", "WAKEFUL_INTERLEAVINGS": "50"}
@@ -55,7 +55,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(reason)
     tmp = tmp_path_factory.mktemp("compiled")
     # Of an sdist, which has no links from wakeful/ to the layers.
-    return make_wheel(make_sdist(tmp), tmp, **ASKED)
+    return make_wheel(make_sdist(tmp), tmp, **NOTHING_SAID)
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +124,19 @@ def test_it_passes_the_tests_of_whatever_calls_the_path(installed: Path, suite: 
 # What asks for it, and what does not
 
 
-@pytest.mark.parametrize("setting", ["", "0"])
-def test_a_build_needs_nothing_more_unless_it_is_asked_to_compile(
-    tmp_path: Path, setting: str
-) -> None:
-    checkout = copy_checkout(tmp_path)
-    assert backend("get_requires_for_build_wheel", checkout, WAKEFUL_COMPILE=setting) == "[]"
-    assert "mypy" in backend("get_requires_for_build_wheel", checkout, **ASKED)
+def test_a_build_needs_a_compiler_of_types_where_there_is_one_of_c(tmp_path: Path) -> None:
+    checkout, hook = copy_checkout(tmp_path), "get_requires_for_build_wheel"
+    needed = "[]" if cannot_compile() else "['mypy==2.4.*']"
+    assert backend(hook, checkout, **NOTHING_SAID) == needed
+    assert backend(hook, checkout, CC="/nowhere/cc", **NOTHING_SAID) == "[]"
+    assert backend(hook, checkout, WAKEFUL_COMPILE="0") == "[]"
+    assert backend(hook, checkout, CC="/nowhere/cc", WAKEFUL_COMPILE="1") == "['mypy==2.4.*']"
+
+
+def test_without_a_compiler_the_source_is_installed_as_it_is(tmp_path: Path) -> None:
+    source = copy_checkout(tmp_path / "checkout")
+    wheel = make_wheel(source, tmp_path, CC="/nowhere/cc", **NOTHING_SAID)
+    assert wheel.name.endswith("-none-any.whl")
 
 
 @pytest.mark.parametrize(

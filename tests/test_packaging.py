@@ -53,7 +53,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     tmp = tmp_path_factory.mktemp("distributions")
     unpacked = make_sdist(tmp)
     files = [str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if not path.is_dir()]
-    return Distributions(files, make_wheel(unpacked, tmp, WAKEFUL_COMPILE=""))
+    return Distributions(files, make_wheel(unpacked, tmp, WAKEFUL_COMPILE="0"))
 
 
 @pytest.fixture(scope="module")
