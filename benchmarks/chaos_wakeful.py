@@ -17,7 +17,8 @@ from benchmarks.chaos_load import KINDS
 from benchmarks.children import CannotMeasure
 
 PORT, ADMIN = 8080, 9900  # in a network of its own nobody else has them
-_PATIENCE = 60.0
+# To end it may have to wait for requests (30 s) and for an engine in trouble with each container.
+_PATIENCE = 120.0
 
 
 class Wakeful:
