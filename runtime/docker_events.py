@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _RETRY = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds; the last one again and again
 _OVERLAP = 1  # second
+_PATIENCE = 3.0  # seconds
 _SIGKILLED = 128 + 9
 
 
@@ -67,14 +68,14 @@ class DockerEvents:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and wait for it: at most as long as a connect takes."""
+        """End the thread, and wait for it a while: an engine may leave it without an answer."""
         with self._lock:
             self._closing.set()
             if self._stream is not None:
                 # Wakes the thread that reads from it. Fails when it broke just now.
                 with suppress(OSError, AttributeError):
                     self._stream.close()
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     # In the thread
 
