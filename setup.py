@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,11 +59,14 @@ def main() -> None:
     wanted = is_wanted()
     if wanted and "editable_wheel" in sys.argv:
         sys.exit(f"an editable install runs the source as it is: unset {SETTING}")
+    building = "bdist_wheel" in sys.argv
     compiles = can_compile() if wanted is None else wanted
+    if building and wanted is None and find_spec("mypyc") is None:
+        compiles = False  # a build without isolation has what its environment has
     setup(
         # Asked for before a build, and then had from wherever packages come from.
         setup_requires=[COMPILER] if compiles else [],
-        ext_modules=extensions() if compiles and "bdist_wheel" in sys.argv else [],
+        ext_modules=extensions() if compiles and building else [],
     )
 
 

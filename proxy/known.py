@@ -37,6 +37,7 @@ class KnownHeads(Generic[H]):
         self._heads: dict[bytes, H] = {}
         self._on_sight = on_sight
         self._seen: set[int] = set()  # hashes of keys that came once
+        # Called in two steps: as a method it would be looked for in the class first.
         self.get: Callable[[bytes], H | None] = self._heads.get
 
     def again(self, key: bytes) -> bool:

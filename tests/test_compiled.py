@@ -133,6 +133,18 @@ def test_a_build_needs_a_compiler_of_types_where_there_is_one_of_c(tmp_path: Pat
     assert backend(hook, checkout, CC="/nowhere/cc", WAKEFUL_COMPILE="1") == "['mypy==2.4.*']"
 
 
+def test_a_build_that_has_no_compiler_of_types_takes_the_source_as_it_is(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(
+        "import importlib.util as u; had = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'mypyc' else had(name, *more)\n"
+    )
+    source = copy_checkout(tmp_path / "checkout")
+    wheel = make_wheel(source, tmp_path, PYTHONPATH=str(hidden), **NOTHING_SAID)
+    assert wheel.name.endswith("-none-any.whl")
+
+
 def test_without_a_compiler_the_source_is_installed_as_it_is(tmp_path: Path) -> None:
     source = copy_checkout(tmp_path / "checkout")
     wheel = make_wheel(source, tmp_path, CC="/nowhere/cc", **NOTHING_SAID)
