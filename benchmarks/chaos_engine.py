@@ -16,7 +16,7 @@ from pathlib import Path
 from docker.api.client import APIClient
 from docker.errors import DockerException
 
-from benchmarks.children import CannotMeasure
+from benchmarks.children import CannotMeasure, last_words
 
 SOCKET = "unix:///run/docker.sock"
 _NAMESPACES = Path("/run/docker/netns")
@@ -53,8 +53,9 @@ class Engine:
         deadline = time.monotonic() + _PATIENCE
         while (client := _client()) is None:
             if time.monotonic() > deadline or self._process.poll() is not None:
-                end = "\n".join(self._log.read_text(errors="replace").splitlines()[-8:])
-                raise CannotMeasure(f"an engine of its own does not start here:\n{end}")
+                raise CannotMeasure(
+                    f"an engine of its own does not start here:\n{last_words(self._log)}"
+                )
             time.sleep(0.05)
         client.close()
 

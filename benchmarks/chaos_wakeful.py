@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.chaos_engine import SOCKET
 from benchmarks.chaos_load import KINDS
-from benchmarks.children import CannotMeasure
+from benchmarks.children import CannotMeasure, last_words
 
 PORT, ADMIN = 8080, 9900  # in a network of its own nobody else has them
 # To end it may have to wait for requests (30 s) and for an engine in trouble with each container.
@@ -49,7 +49,7 @@ class Wakeful:
         deadline = time.monotonic() + _PATIENCE
         while not await asyncio.to_thread(_ready):
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise CannotMeasure(f"wakeful does not start\n{self._last_words()}")
+                raise CannotMeasure(f"wakeful does not start\n{last_words(self.log)}")
             await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
@@ -71,10 +71,7 @@ class Wakeful:
         try:
             return await asyncio.to_thread(self._process.wait, _PATIENCE)
         except subprocess.TimeoutExpired:
-            raise CannotMeasure(f"wakeful does not end\n{self._last_words()}") from None
-
-    def _last_words(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise CannotMeasure(f"wakeful does not end\n{last_words(self.log)}") from None
 
     def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:

@@ -39,7 +39,7 @@ class Child:
 
     def output(self) -> str:
         """The end of what it said."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+        return last_words(self._log)
 
     def cpu(self) -> float:
         """Seconds of processor time so far, user and system, ended threads included."""
@@ -74,6 +74,10 @@ class Child:
         for pid in family:  # grows while it is walked
             family += [child for child, parent in parents.items() if parent == pid]
         return family
+
+
+def last_words(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 
 @contextmanager

@@ -59,6 +59,6 @@ class RequestStats:
 
     def _integrate(self, now: float) -> None:
         passed = now - self._since
-        if passed > 0:
+        if passed > 0.0:
             self._area += passed * self._in_hand
             self._since = now

@@ -52,7 +52,7 @@ class Turns:
         if limit < 1 or processors < 1:
             raise ValueError("without a turn nothing ever starts")
         self._free = limit
-        self._idle = processors
+        self._processors = processors
         self._at_work: dict[asyncio.Future[None], asyncio.TimerHandle] = {}
         self._services: dict[str, _Service] = {}  # those that have a turn or wait for one
         self._ranks: dict[int, OrderedDict[_Service, None]] = {}  # those that wait; none is empty
@@ -97,24 +97,21 @@ class Turns:
             timer = self._at_work.pop(turn, None)
             if timer is not None:
                 timer.cancel()
-                self._idle += 1
         self._sort(it)
         self._give()
 
     def _waits(self, turn: asyncio.Future[None]) -> None:
         """Its start takes so long that it cannot be at work all the time."""
         del self._at_work[turn]
-        self._idle += 1
         self._give()
 
     def _give(self) -> None:
-        while self._free and self._idle and self._ranks:
+        while self._free and len(self._at_work) < self._processors and self._ranks:
             it = next(iter(self._ranks[self._next_rank()]))
             turn, _ = it.waiting.popitem(last=False)
             self.waiting -= 1
             it.held += 1
             self._free -= 1
-            self._idle -= 1
             loop = asyncio.get_running_loop()
             self._at_work[turn] = loop.call_later(_AT_WORK, self._waits, turn)
             it.cold = False

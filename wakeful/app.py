@@ -30,7 +30,7 @@ from wakeful.config.model import (
 )
 from wakeful.deploy import Deployments, Standing, hosts_of
 from wakeful.events import Backends
-from wakeful.host import find_runtime, frozen_memory, new_driver
+from wakeful.host import find_runtime, frozen_memory, new_driver, processors
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.server import DataPlane
 from wakeful.runtime.driver import Driver, DriverError
@@ -108,7 +108,7 @@ class App:
                 Probe,
                 self._publish,
                 now=time.monotonic,
-                turns=Turns(config.simultaneous_starts, max(2, os.cpu_count() or 1)),
+                turns=Turns(config.simultaneous_starts, processors()),
                 spares=self._spares,
                 audience=self._outputs,
             )

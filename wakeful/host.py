@@ -1,4 +1,4 @@
-"""What depends on the host: which runtime there is, and how much memory."""
+"""What depends on the host: which runtime there is, how much memory, how many processors."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def new_driver(kind: RuntimeKind, config: Config, state: StateDirectory) -> Driv
 def frozen_memory(config: Config) -> int:
     """Bytes that the frozen spares of this host may hold together."""
     return config.frozen_memory.of(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def processors() -> int:
+    """That starts may keep busy: two at least, because one start also waits."""
+    return max(2, os.cpu_count() or 1)
