@@ -32,24 +32,24 @@ class Instance:
         self.joined.set()
         self.over.wait(PATIENCE)
 
-    def say(self, data: bytes) -> None:
+    def client(self) -> Peer:
+        """Whom it switched for; who asked may know of that before this thread."""
         assert self.joined.wait(PATIENCE)
         assert self.peer is not None
-        self.peer.send(data)
+        return self.peer
+
+    def say(self, data: bytes) -> None:
+        self.client().send(data)
 
     def hears(self, data: bytes) -> None:
-        assert self.peer is not None
-        assert self.peer.take(len(data)) == data
+        assert self.client().take(len(data)) == data
 
     def end(self) -> None:
         """Nothing more comes from it; it still listens."""
-        assert self.joined.wait(PATIENCE)
-        assert self.peer is not None
-        self.peer.end()
+        self.client().end()
 
     def leave(self) -> None:
-        assert self.peer is not None
-        self.peer.close()
+        self.client().close()
         self.over.set()
 
 
