@@ -380,12 +380,7 @@ class Exchange:
                 self._fail(reply.UPSTREAM_FAILED)
             return
         assert upstream is not None
-        again = retry.after_loss(
-            self.head.method,
-            self._body,
-            discarded=upstream.discarded,
-            reused=upstream.reused,
-        )
+        again = self._again(upstream, discarded=upstream.discarded)
         if again is Again.NOWHERE:
             self._fail(reply.UPSTREAM_FAILED)
         else:
@@ -409,7 +404,18 @@ class Exchange:
                 self._connecting = None
             self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
         elif final:
-            self._fail(reply.UPSTREAM_FAILED)
+            upstream = self._upstream
+            if (
+                self._stage is _SENT
+                and upstream is not None
+                and self._again(upstream, discarded=upstream.is_unread) is not Again.NOWHERE
+            ):
+                self._upstream = self._wire = None
+                upstream.detach().abort()
+                self.downstream.hold_reading(False)  # what this request still brings is kept
+                self._try_elsewhere(reply.UPSTREAM_FAILED)
+            else:
+                self._fail(reply.UPSTREAM_FAILED)
 
     # Called by the sweep
 
@@ -506,6 +512,11 @@ class Exchange:
             self._wire.write(framed)
         else:
             body.keep(framed, size)
+
+    def _again(self, upstream: Upstream, *, discarded: bool) -> Again:
+        return retry.after_loss(
+            self.head.method, self._body, discarded=discarded, reused=upstream.reused
+        )
 
     def _try_elsewhere(self, otherwise: Reply) -> None:
         """Nothing of it was read here: another instance may have the request."""

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 from typing import Final
 
-# struct tcp_info up to tcpi_unacked, the segments sent and not acknowledged
-# (linux/tcp.h), and two of the states (linux/tcp_states.h).
-_TCP_INFO: Final = struct.Struct("B 7x 16x I")
+# Two of the states (linux/tcp_states.h), of which struct tcp_info has the first byte.
 _ESTABLISHED: Final = 1
 _CLOSE: Final = 7
 
+_BYTES: Final = struct.Struct("i")
 
-def closed_unread(sock: socket.socket | None) -> bool:
-    """Whether the other side closed before it had all that was sent last.
 
-    Its kernel answers the bytes with a reset, behind the end that was just
-    read. The reset may still be on its way; but bytes that had come before the
-    close, the end would have acknowledged.
+def unread(sock: socket.socket | None) -> bool:
+    """Whether the other side did not get all that was sent last.
+
+    Bytes that it closed before it had them, its kernel answers with a reset, behind the end;
+    the reset may still be on its way. Bytes that do not reach it any more are not even answered.
     """
-    # Twice: the kernel takes the state, then the count, and the reset may come between.
-    for _ in range(2):
-        state, unacknowledged = _info(sock)
-        if state == _CLOSE or unacknowledged:
-            return True
-    return False
+    return _waiting(sock) > 0 or _state(sock) == _CLOSE
 
 
 def ended(sock: socket.socket | None) -> bool:
     """Whether the other side has sent its end, or a reset, read or not."""
-    return _info(sock)[0] != _ESTABLISHED
+    return _state(sock) != _ESTABLISHED
 
 
-def _info(sock: socket.socket | None) -> tuple[int, int]:
-    """State and unacknowledged segments; where the platform does not tell, all is well."""
-    if sock is None or not hasattr(socket, "TCP_INFO"):
-        return _ESTABLISHED, 0
+def _waiting(sock: socket.socket | None) -> int:
+    """Bytes written and not acknowledged, sent or not (SIOCOUTQ in tcp(7)).
+
+    A reset leaves that number as it was.
+    """
+    if sock is None:
+        return 0
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_BYTES.size))
     except OSError:
-        return _ESTABLISHED, 0
-    state, unacknowledged = _TCP_INFO.unpack(info)
-    return state, unacknowledged
+        return 0
+    waiting: int = _BYTES.unpack(answer)[0]
+    return waiting
+
+
+def _state(sock: socket.socket | None) -> int:
+    """Where the platform does not tell, all is well."""
+    if sock is None or not hasattr(socket, "TCP_INFO"):
+        return _ESTABLISHED
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    except OSError:
+        return _ESTABLISHED

@@ -10,7 +10,7 @@ from wakeful.proxy.chunked import ChunkedReader
 from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, ResponseHead
 from wakeful.proxy.grammar import Malformed
 from wakeful.proxy.headers import Headers
-from wakeful.proxy.kernel import closed_unread
+from wakeful.proxy.kernel import unread
 from wakeful.proxy.known import KnownHeads, remember_response
 
 if TYPE_CHECKING:
@@ -106,6 +106,12 @@ class Upstream(asyncio.Protocol):
         """As far as is known here."""
         return self.transport is not None and not self.transport.is_closing()
 
+    @property
+    def is_unread(self) -> bool:
+        """Nothing of an answer came, and what was sent last is not with the instance."""
+        sock = self.transport.get_extra_info("socket") if self.transport else None
+        return not self._heard and unread(sock)
+
     def close(self) -> None:
         if self.transport is not None:
             self.transport.close()
@@ -141,11 +147,10 @@ class Upstream(asyncio.Protocol):
                 self._begin_body(exchange, known, data[end:])
 
     def eof_received(self) -> None:
-        sock = self.transport.get_extra_info("socket") if self.transport else None
-        self.discarded = not self._heard and closed_unread(sock)
+        self.discarded = self.is_unread
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, (ConnectionResetError, BrokenPipeError)):
+        if isinstance(exc, OSError):  # reset, or nobody there any more
             self.discarded = not self._heard
         exchange, self.exchange = self.exchange, None
         if exchange is None:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 import pytest
 
 from tests.proxy.harness import Harness, get, post
-from tests.proxy.wire import PATIENCE, Ended, Peer, Script, ok, unused_port
+from tests.proxy.wire import PATIENCE, Backend, Ended, Peer, Script, ok, unused_port
+from wakeful.events import Endpoint
 from wakeful.proxy.exchange import Exchange, Stage
 
 
@@ -326,6 +327,83 @@ def test_whoever_is_known_to_have_ended_is_not_waited_for(harness: Harness) -> N
     assert client.message().status == 200
     assert backend.requests == 1
     dying.end()
+
+
+class Unreachable:
+    """What is sent to it arrives nowhere: beyond its 2 KB of room, as if its network was gone."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        self.port = int(self._listener.getsockname()[1])
+
+    def take(self, method: bytes) -> tuple[Peer, Peer]:
+        """A client with a request that is here whole, and its connection to this instance."""
+        client = self._harness.connect()
+        client.send(post(bytes(50_000)).replace(b"POST", method, 1))
+        self._harness.wait_for(lambda: self._exchange._body and self._exchange._body.done)
+        self._harness.publish(self._harness.endpoints(self.port))
+        accepted, _ = self._listener.accept()
+        self._harness.wait_for(lambda: self._exchange._stage is Stage.SENT)
+        return client, Peer(accepted)
+
+    def end(self) -> None:
+        self._listener.close()
+
+    @property
+    def _exchange(self) -> Exchange:
+        (connection,) = self._harness.plane.connections
+        assert connection._current is not None
+        return connection._current
+
+
+def others(harness: Harness, backend: Backend) -> list[Endpoint]:
+    return list(harness.endpoints(0, backend))[1:]
+
+
+def test_a_request_that_did_not_reach_an_instance_before_its_end_is_answered_by_another(
+    harness: Harness,
+) -> None:
+    unreachable, backend = Unreachable(harness), harness.backend()
+    throttler = harness.service()
+    client, accepted = unreachable.take(b"PUT")
+    harness.publish(others(harness, backend), ended=("i0",))
+    harness.clock.forward(1)
+    assert client.message().status == 200
+    assert (throttler.counters.retries, backend.requests) == (1, 1)
+    assert backend.received[0].endswith(bytes(50_000))
+    accepted.close()
+    unreachable.end()
+
+
+def test_a_post_that_did_not_reach_an_instance_is_not_sent_elsewhere(harness: Harness) -> None:
+    unreachable, backend = Unreachable(harness), harness.backend()
+    harness.service()
+    client, accepted = unreachable.take(b"POST")
+    harness.publish(others(harness, backend), ended=("i0",))
+    harness.clock.forward(1)
+    answer = client.message()
+    assert (answer.status, answer.reason) == (502, b"upstream_failed")
+    assert backend.requests == 0
+    accepted.close()
+    unreachable.end()
+
+
+def test_a_request_that_an_instance_had_no_room_for_before_its_end_is_answered_by_another(
+    harness: Harness,
+) -> None:
+    """The end was read, nothing else came, and the kernel still had all of it to send."""
+    unreachable, backend = Unreachable(harness), harness.backend()
+    harness.service()
+    client, accepted = unreachable.take(b"PUT")
+    unreachable.end()
+    accepted.end()
+    harness.wait_for(lambda: harness.signals.demands)
+    harness.publish(others(harness, backend))
+    assert client.message().status == 200
+    assert backend.requests == 1
+    accepted.close()
 
 
 def test_a_client_that_leaves_meanwhile_ends_the_question(harness: Harness) -> None:
