@@ -307,7 +307,7 @@ LOGGING = replace(
 CROWDED = replace(
     PEERS["wakeful"], name=f"wakeful, {_CROWD:,} services", configure=_wakeful_crowded
 )
-# The same source, compiled: measured if it is said where, as the Python of its environment.
+# The same source, compiled; its program is the Python of its environment.
 COMPILED = replace(
     PEERS["wakeful"],
     name="wakeful, compiled",

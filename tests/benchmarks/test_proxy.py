@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.children import CannotMeasure
-from benchmarks.proxy import choose
+from benchmarks.peers import COMPILED
+from benchmarks.proxy import choose, with_compiled
 from benchmarks.proxy_bench import _empty
 from tests.benchmarks.program import processes_of, run, start
+from tests.test_compiled import cannot_compile
 
 nginx_needed = pytest.mark.skipif(
     shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") is None,
@@ -188,6 +192,26 @@ def test_a_compiled_wakeful_is_measured_right_behind_the_source() -> None:
 
     assert list(chosen.items())[1:] == [("wakeful, compiled", "/there/bin/python")]
     assert list(chosen) == ["wakeful", "wakeful, compiled"]
+
+
+def test_it_compiles_what_is_in_the_checkout_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if reason := cannot_compile():
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        programs = with_compiled({"wakeful": sys.executable, "nginx": "nginx"}, stack)
+        assert list(programs) == ["wakeful", "wakeful, compiled", "nginx"]
+        python = programs["wakeful, compiled"]
+        asked = subprocess.run(
+            [python, *COMPILED.ask_version], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert asked.stdout.endswith("(compiled)\n"), asked.stderr
+    assert not Path(python).exists()
+
+    monkeypatch.setenv("CC", str(tmp_path / "no-compiler"))
+    with ExitStack() as stack:
+        assert list(with_compiled({"wakeful": sys.executable}, stack)) == ["wakeful"]
 
 
 def test_a_source_is_not_taken_for_what_was_compiled_of_it(tmp_path: Path) -> None:
