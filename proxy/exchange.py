@@ -472,7 +472,7 @@ class Exchange:
         self.admitted_at = now
         deadline, last = now + template.response_start_timeout, self.started + template.timeout
         self.deadline = deadline if deadline < last else last
-        upstream = slot.pool.take()
+        upstream = slot.pool.take(now)
         if (
             upstream is not None
             and upstream.idle_since < slot.doubted  # it may be dead
@@ -480,7 +480,7 @@ class Exchange:
         ):
             upstream.close()
             slot.pool.close_idle(slot.doubted)
-            upstream = slot.pool.take()
+            upstream = slot.pool.take(now)
         if upstream is not None:
             self._dispatch(upstream)
         else:

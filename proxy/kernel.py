@@ -38,7 +38,7 @@ def _waiting(sock: socket.socket | None) -> int:
         return 0
     try:
         answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_BYTES.size))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: closed already
         return 0
     waiting: int = _BYTES.unpack(answer)[0]
     return waiting

@@ -31,6 +31,7 @@ ONCE = {
 LEAVE = {"close": Peer.close, "reset": Peer.reset}
 # A server may close in stages (RFC 9112 §9.6): then the kernel takes a request that nobody reads.
 STAGES = {"stages": Peer.end}
+IDLE = 0.02  # seconds after which a connection is looked at before it is used
 
 
 class Ending:
@@ -63,7 +64,7 @@ class Ending:
         assert self._left.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("leave", LEAVE | STAGES)
+@pytest.mark.parametrize("leave", LEAVE)
 @pytest.mark.parametrize("case", IDEMPOTENT)
 def test_an_idempotent_request_that_crosses_the_end_of_a_connection_is_answered(
     harness: Harness, case: str, leave: str
@@ -75,6 +76,22 @@ def test_an_idempotent_request_that_crosses_the_end_of_a_connection_is_answered(
     release()
     assert ending.client.message(bodiless=case == "HEAD").status == 200
     assert len(ending.backend.connections) == 2
+
+
+@pytest.mark.parametrize("leave", LEAVE | STAGES)
+@pytest.mark.parametrize("case", IDEMPOTENT | ONCE)
+def test_no_request_is_sent_over_a_connection_that_ended_while_it_was_idle(
+    harness: Harness, case: str, leave: str
+) -> None:
+    """Though the loop has not been told of the end yet."""
+    ending = Ending(harness, leave)
+    harness.clock.forward(IDLE)
+    release = harness.stall()
+    ending.client.send((IDEMPOTENT | ONCE)[case])
+    ending.end()
+    release()
+    assert ending.client.message(bodiless=case == "HEAD").status == 200
+    assert [data.count(b" /second ") for data in ending.backend.received] == [0, 1]
 
 
 @pytest.mark.parametrize("leave", LEAVE | STAGES)
