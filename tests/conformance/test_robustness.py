@@ -330,6 +330,7 @@ def test_answers_of_an_instance_are_not_heaped_up_for_a_client_that_reads_nothin
     backend = harness.backend(answering(ok(b"x" * 10_000)))
     throttler = harness.service(backend)
     deaf = Deaf(harness, get(), 4_000)
+    harness.wait_for(lambda: throttler.counters.durations, "the first answer")
     answered = deaf.calm(lambda: sum(throttler.counters.durations[(b"GET", 200)].counts))
     deaf.leave()
     assert 0 < answered < 4_000
