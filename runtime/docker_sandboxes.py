@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from wakeful.runtime import docker_sandbox as sandboxes
 from wakeful.runtime.docker_client import DockerClient
-from wakeful.runtime.docker_sandbox import Sandbox
+from wakeful.runtime.docker_sandbox import Sandbox, Seen
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.sandbox_stock import MEMORY, MOST, wanted
@@ -62,8 +62,7 @@ class DockerSandboxes:
         """Find those that running instances are in, and remove the others. Raises DriverError."""
         seen = await self._client.call(sandboxes.seen, self._owner)
         self._taken.update(seen.taken)
-        kept = {sandbox.id for sandbox in self._taken.values()}
-        self._discard((seen.running | seen.ended) - kept)
+        self._discard(self._strays(seen))
         self._keeper = asyncio.create_task(self._keep(), name="network sandboxes")
 
     def use(self, used: bool) -> None:
@@ -122,13 +121,16 @@ class DockerSandboxes:
                 self._lost(instance, f"its network sandbox ended: {detail}")
 
     async def reconcile(self) -> None:
-        """Find those that ended unseen. Raises DriverError."""
+        """Find those that ended unseen, and remove those of nobody. Raises DriverError."""
         known = [*self._ready, *self._taken.values()]
-        if known:
-            seen = await self._client.call(sandboxes.seen, self._owner)
-            for sandbox in known:
-                if sandbox.id not in seen.running:
-                    self.died(sandbox.id, "nobody saw how")
+        if not (known or self._used):
+            return
+        seen = await self._client.call(sandboxes.seen, self._owner)
+        for sandbox in known:
+            if sandbox.id not in seen.running:
+                self.died(sandbox.id, "nobody saw how")
+        if self._making is None:
+            self._discard(self._strays(seen))
 
     async def close(self) -> None:
         """Remove those that nobody is in."""
@@ -139,6 +141,10 @@ class DockerSandboxes:
             with suppress(DriverError):
                 self._ready.append(await self._making)
         self._discard_ready(0)
+        with suppress(DriverError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_PATIENCE):
+                seen = await self._client.call(sandboxes.seen, self._owner)
+                self._discard(self._strays(seen))
         if self._removals:
             await asyncio.wait(self._removals, timeout=_CLOSE_PATIENCE)
 
@@ -187,6 +193,12 @@ class DockerSandboxes:
         self._making = None
         self._ready.append(sandbox)
         log.debug("%d network sandboxes are ready", len(self._ready))
+
+    def _strays(self, seen: Seen) -> frozenset[str]:
+        """Those that nobody knows: of a former wakeful, or of an engine that was ended when it
+        had made one and had not said so."""
+        known = (*self._ready, *self._taken.values(), *seen.taken.values())
+        return (seen.running | seen.ended) - {sandbox.id for sandbox in known}
 
     def _discard_ready(self, keep: int) -> None:
         surplus = [self._ready.popleft().id for _ in range(len(self._ready) - keep)]

@@ -185,6 +185,34 @@ def test_an_ending_that_no_event_told_of_is_found(
     asyncio.run(story())
 
 
+def stray(stock: Stock) -> str:
+    """As of an engine that was killed when it had made one, before it could say so."""
+    return docker_sandbox._create(stock.engine, stock.owner, "bridge")
+
+
+def test_a_sandbox_of_nobody_is_removed_while_others_are_in_use(stock: Stock) -> None:
+    async def story() -> None:
+        async with stock.opened() as it:
+            instance = await it.start()
+            await known(it.driver, 1)
+            used, lost = it.running(), stray(it)
+            await it.driver._opened().lives.reconcile()
+            await until(lambda: lost not in {one["Id"] for one in containers(it.engine, it.owner)})
+            assert it.running() == used
+            assert it.exits.seen == []
+            await it.driver.stop(instance, 5)
+
+    asyncio.run(story())
+
+
+def test_no_sandbox_of_nobody_is_left_at_the_end(stock: Stock) -> None:
+    async def story() -> None:
+        async with stock.opened() as it:
+            stray(it)
+
+    asyncio.run(story())
+
+
 def test_an_adopted_instance_keeps_its_sandbox_and_those_of_nobody_are_removed(
     app_image: str, owner: str, engine: APIClient
 ) -> None:
