@@ -380,9 +380,13 @@ class Exchange:
                 self._fail(reply.UPSTREAM_FAILED)
             return
         assert upstream is not None
+        assert self._slot is not None
         again = self._again(upstream, discarded=upstream.discarded)
         if again is Again.NOWHERE:
             self._fail(reply.UPSTREAM_FAILED)
+        elif self.plane.has_ended(self._slot.endpoint.instance):
+            self.downstream.hold_reading(False)  # what this request still brings is kept
+            self._try_elsewhere(reply.UPSTREAM_FAILED)
         else:
             self._connect_again(_PLACED if again is Again.OVER_ANOTHER else _DOUBTED)
 

@@ -165,6 +165,10 @@ class DataPlane:
                 self._ended.setdefault(instance, self.clock() + _LAST_WORDS)
                 self._watch()
 
+    def has_ended(self, instance: str) -> bool:
+        """Of one with requests in it: whether its end is known. Its address may be another's."""
+        return instance in self._ended
+
     def samples(self, now: float) -> Mapping[str, Sample]:
         """Since the last call, of every revision that had or has requests."""
         samples: dict[str, Sample] = {}

@@ -237,11 +237,23 @@ class Dying:
 
     def reset_a_request_unread(self) -> None:
         """As a kernel does that closes the sockets of a process one after the other."""
+        self.accept_a_request_unread().reset()
+        self._harness.wait_for(self._asked, "the question whether it is still there")
+
+    def accept_a_request_unread(self) -> Peer:
         accepted, _ = self._listener.accept()
         self._harness.wait_for(self._written, "a request written to it")
         self._harness.beat()
-        Peer(accepted).reset()
-        self._harness.wait_for(self._asked, "the question whether it is still there")
+        return Peer(accepted)
+
+    def is_asked(self) -> bool:
+        """Whether there is one more connection to it."""
+        self._listener.setblocking(False)
+        try:
+            self._listener.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
 
     def end(self) -> None:
         self._listener.close()
@@ -315,6 +327,22 @@ def test_an_instance_that_takes_connections_until_its_last_moment_has_died_all_t
     harness.clock.forward(0.25)
     assert client.message().status == 200
     assert (throttler.counters.retries, backend.requests) == (1, 1)
+
+
+def test_the_address_of_an_instance_that_is_known_to_have_ended_is_not_asked_again(
+    harness: Harness,
+) -> None:
+    """It may be another's by now: of another service."""
+    dying, backend = Dying(harness), harness.backend()
+    harness.service(dying.port, backend, concurrency=1)
+    client = harness.get()
+    accepted = dying.accept_a_request_unread()
+    harness.publish(others(harness, backend), ended=("i0",))
+    accepted.reset()
+    assert client.message().status == 200
+    assert backend.requests == 1
+    assert not dying.is_asked()
+    dying.end()
 
 
 def test_whoever_is_known_to_have_ended_is_not_waited_for(harness: Harness) -> None:
