@@ -243,7 +243,7 @@ def test_sigterm_does_not_lose_a_request_that_was_sent_before_it() -> None:
 def test_slow_says_how_many_requests_it_had_in_hand_at_once() -> None:
     with running("slow", K_REVISION="slow-00001") as service, ThreadPoolExecutor(3) as pool:
         alone = json.loads(service.get("/?ms=1")[1])
-        together = [json.loads(text) for _, text in pool.map(service.get, ["/?ms=400"] * 3)]
+        together = [json.loads(text) for _, text in pool.map(service.get, ["/?ms=3000"] * 3)]
 
     assert alone["in_progress"] == alone["most_at_once"] == 1
     assert alone["revision"] == "slow-00001"

@@ -42,7 +42,7 @@ def service(platform: Platform, freeze_after: str, stop_after: str = "15m", **ke
 def test_an_instance_is_frozen_when_it_is_idle_and_answers_the_next_request(
     platform: Platform, launch: Launch
 ) -> None:
-    wakeful = launch({"hello": service(platform, "1s")}, runtime=platform.runtime)
+    wakeful = launch({"hello": service(platform, "3s")}, runtime=platform.runtime)
     first = wakeful.get("hello").json()
     for number in (2, 3):
         until(lambda: counted(wakeful, "hello", frozen=1), "frozen")
@@ -57,7 +57,7 @@ def test_an_instance_is_frozen_when_it_is_idle_and_answers_the_next_request(
 def test_what_the_scaler_gives_up_is_a_frozen_spare_that_counts_as_zero_and_wakes_first(
     platform: Platform, launch: Launch
 ) -> None:
-    wakeful = launch({"hello": service(platform, "1s", scale=WINDOW)}, runtime=platform.runtime)
+    wakeful = launch({"hello": service(platform, "3s", scale=WINDOW)}, runtime=platform.runtime)
     first = wakeful.get("hello").json()
     zero = "kn_revision_pods_count"
     until(lambda: wakeful.metric(zero, "hello") == 0, "zero", 30)
