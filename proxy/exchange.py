@@ -385,7 +385,6 @@ class Exchange:
         if again is Again.NOWHERE:
             self._fail(reply.UPSTREAM_FAILED)
         elif self.plane.has_ended(self._slot.endpoint.instance):
-            self.downstream.hold_reading(False)  # what this request still brings is kept
             self._try_elsewhere(reply.UPSTREAM_FAILED)
         else:
             self._connect_again(_PLACED if again is Again.OVER_ANOTHER else _DOUBTED)
@@ -416,7 +415,6 @@ class Exchange:
             ):
                 self._upstream = self._wire = None
                 upstream.detach().abort()
-                self.downstream.hold_reading(False)  # what this request still brings is kept
                 self._try_elsewhere(reply.UPSTREAM_FAILED)
             else:
                 self._fail(reply.UPSTREAM_FAILED)
@@ -527,6 +525,7 @@ class Exchange:
         assert self._throttler is not None
         assert self._slot is not None
         slot, self._attempts = self._slot, self._attempts + 1
+        self.downstream.hold_reading(False)  # what this request still brings is kept
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
