@@ -112,7 +112,7 @@ def _clear_away() -> None:
         return  # no engine was here yet
     for path in _NAMESPACES.iterdir():
         if os.path.ismount(path) and path.stat().st_ino not in live:
-            subprocess.run(["umount", path], check=True)
+            subprocess.run(["umount", "--lazy", path], check=True)
             path.unlink()
 
 

@@ -19,6 +19,7 @@ from wakeful.runtime import docker_container as containers
 from wakeful.runtime import docker_host, docker_logs
 from wakeful.runtime.docker_client import DockerClient
 from wakeful.runtime.docker_events import DockerEvents
+from wakeful.runtime.docker_forgotten import end_forgotten
 from wakeful.runtime.docker_freezer import DockerFreezer
 from wakeful.runtime.docker_images import DockerImages
 from wakeful.runtime.docker_launch import DockerLaunches
@@ -145,6 +146,7 @@ class DockerDriver:
             await connected.wait()
         # Listed before the first start: until it runs, one of our own looks the same.
         dead = await client.call(containers.dead, self._owner)
+        await asyncio.to_thread(end_forgotten, dead)
         await places.sandboxes.open()
         lives.open()
         self._parts = _Parts(client, images, places, launches, lives, found)

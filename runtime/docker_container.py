@@ -24,7 +24,9 @@ from wakeful.config.model import Revision
 from wakeful.events import Phases, StartPhase
 from wakeful.runtime.cgroup import Cgroup
 from wakeful.runtime.cgroup_usage import usage_of
+from wakeful.runtime.docker_client import renamed_errors
 from wakeful.runtime.docker_events import exit_detail
+from wakeful.runtime.docker_forgotten import end_forgotten, end_if_forgotten, lives
 from wakeful.runtime.docker_images import Pin
 from wakeful.runtime.docker_sandbox import joined_by
 from wakeful.runtime.docker_spec import (
@@ -37,7 +39,7 @@ from wakeful.runtime.docker_spec import (
     container_spec,
     readable,
 )
-from wakeful.runtime.driver import DriverError, OutputGone
+from wakeful.runtime.driver import DriverError, EngineUnavailable, OutputGone
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of
 from wakeful.runtime.instance import Address, Found, InstanceId, Usage
 from wakeful.runtime.place import Place
@@ -66,6 +68,14 @@ class Abandoned(DriverError):
     """Nobody waits for this start any more."""
 
 
+class LeftBehind(EngineUnavailable):
+    """The engine went in the middle of a start, before what there was could be removed."""
+
+    def __init__(self, container: str, reason: str) -> None:
+        super().__init__(reason)
+        self.container = container
+
+
 def launch(
     client: APIClient,
     owner: str,
@@ -79,6 +89,7 @@ def launch(
     """Create and start; when that fails, or is abandoned, nothing is left.
 
     ``asked``: the moment on the monotonic clock from which on its phases count.
+    Raises LeftBehind when it cannot be said what is.
     """
     if abandoned.is_set():
         raise Abandoned
@@ -93,8 +104,14 @@ def launch(
         client.start(container)
         address = place.address or _whereabouts(client, container, place)
     except BaseException:
-        with suppress(APIError):
-            client.remove_container(container, v=True, force=True)
+        try:
+            with renamed_errors():
+                end_if_forgotten(client, container)
+                client.remove_container(container, v=True, force=True)
+        except EngineUnavailable as gone:
+            raise LeftBehind(container, str(gone)) from None
+        except DriverError as error:
+            log.debug("cannot remove container %.12s yet: %s", container, error)
         raise
     started = time.monotonic()
     phases = ((StartPhase.CREATE, created - asked), (StartPhase.START, started - created))
@@ -221,10 +238,15 @@ def terminate(client: APIClient, container: str) -> bool:
     """Ask it to end, with the signal its image names; False when it does not run."""
     try:
         inspected = client.inspect_container(container)
+        state = inspected["State"]
+        if not lives(state):
+            end_forgotten([container])
+            return False
         # Frozen, it would not see the signal.
-        _thaw(client, container, inspected["State"])
+        _thaw(client, container, state)
         client.kill(container, inspected["Config"].get("StopSignal") or "SIGTERM")
     except NotFound:
+        end_forgotten([container])
         return False
     except APIError as error:
         # It is not running: a conflict, or what podman says.
@@ -327,14 +349,6 @@ def living(client: APIClient, owner: str) -> dict[str, bool]:
     """By their ids, whether they are paused."""
     listed = _list(client, owner, all=True)
     return {c["Id"]: c["State"] == "paused" for c in listed if c["State"] not in _DEAD}
-
-
-def runs(client: APIClient, container: str) -> bool:
-    """Of one that is not there: no."""
-    try:
-        return bool(client.inspect_container(container)["State"]["Running"])
-    except NotFound:
-        return False
 
 
 def paused(client: APIClient, container: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,10 +14,11 @@ from wakeful.config.model import Revision
 from wakeful.events import StartPhase
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient
-from wakeful.runtime.docker_container import Started
+from wakeful.runtime.docker_container import LeftBehind, Started
+from wakeful.runtime.docker_forgotten import end_if_forgotten
 from wakeful.runtime.docker_images import DockerImages, Pin
 from wakeful.runtime.docker_places import DockerPlaces
-from wakeful.runtime.driver import DriverError, ImageNotFound, Turn
+from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound, Turn
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.place import Place
 
@@ -37,6 +39,7 @@ class DockerLaunches:
         self._images = images
         self._places = places
         self._discards: dict[InstanceId, asyncio.Task[None]] = {}  # of cancelled starts
+        self._left_behind: set[str] = set()  # containers
 
     async def launch(self, revision: Revision, instance: InstanceId, turn: Turn) -> Started:
         """Raises DriverError."""
@@ -79,6 +82,7 @@ class DockerLaunches:
             await asyncio.wait(self._discards.values())
 
     async def _from(self, pin: Pin, revision: Revision, instance: InstanceId) -> Started:
+        await self._clear_away()
         places, began = self._places, time.monotonic()
         place = places.give(revision, instance)
         given = (StartPhase.SANDBOX, time.monotonic() - began)
@@ -98,10 +102,12 @@ class DockerLaunches:
     ) -> Started:
         abandoned = threading.Event()
         launching = asyncio.ensure_future(
-            self._client.call(
-                containers.launch,
-                *(self._owner, revision, instance, pin, place),
-                *(abandoned, time.monotonic()),
+            self._watching(
+                self._client.call(
+                    containers.launch,
+                    *(self._owner, revision, instance, pin, place),
+                    *(abandoned, time.monotonic()),
+                )
             )
         )
         try:
@@ -113,9 +119,22 @@ class DockerLaunches:
             self._discards[instance] = asyncio.create_task(self._discard(launching, instance))
             raise
 
+    async def _watching(self, launch: Awaitable[Started]) -> Started:
+        try:
+            return await launch
+        except LeftBehind as error:
+            self._left_behind.add(error.container)
+            raise EngineUnavailable(str(error)) from None
+
+    async def _clear_away(self) -> None:
+        """What is left behind may have the address that the next start is given."""
+        for container in list(self._left_behind):
+            await self._client.call(end_if_forgotten, container)
+            self._left_behind.discard(container)
+
     async def _discard(self, launching: asyncio.Future[Started], instance: InstanceId) -> None:
         try:
-            with suppress(DriverError):  # then nothing is left already
+            with suppress(DriverError):  # then nothing is left, or ``stop`` will find it
                 await self.remove((await launching).container)
         finally:
             del self._discards[instance]

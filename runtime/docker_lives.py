@@ -16,6 +16,7 @@ from typing import Any
 
 from wakeful.runtime import docker_container as containers
 from wakeful.runtime.docker_client import DockerClient
+from wakeful.runtime.docker_forgotten import runs
 from wakeful.runtime.docker_freezer import DockerFreezer
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import Address, Exit, InstanceId
@@ -203,7 +204,7 @@ class DockerLives:
     async def _meet(self, instance: InstanceId, container: str) -> None:
         """One of ours whose start was called off is about to be removed."""
         try:
-            if await self._client.call(containers.runs, container):
+            if await self._client.call(runs, container):
                 self._warn(instance, container)
         except DriverError as error:
             log.debug("cannot see what container %.12s is: %s", container, error)

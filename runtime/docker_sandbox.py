@@ -13,8 +13,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from docker.api.client import APIClient
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound
 
+from wakeful.runtime.docker_forgotten import end_if_forgotten
 from wakeful.runtime.docker_spec import INSTANCE, OWNER, ROLE, SANDBOX
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
@@ -59,7 +60,7 @@ def make(client: APIClient, owner: str, network: str) -> Sandbox:
             raise DriverError(f"a sandbox has no address on network {network}")
     except BaseException:
         with suppress(APIError):
-            client.remove_container(container, v=True, force=True)
+            sweep(client, container)
         raise
     return Sandbox(container, address)
 
@@ -71,6 +72,12 @@ def remove(client: APIClient, container: str) -> None:
     except APIError as error:
         if error.status_code not in (404, 409):  # 409: somebody else is at it
             raise
+
+
+def sweep(client: APIClient, container: str) -> None:
+    """Remove one that nobody is in, of which it is not known whether it runs."""
+    end_if_forgotten(client, container)
+    remove(client, container)
 
 
 def seen(client: APIClient, owner: str) -> Seen:
@@ -134,10 +141,3 @@ def _make_image(client: APIClient) -> None:
     except UnknownArchitecture as error:
         raise DriverError(str(error)) from None
     client.import_image_from_data(archive, repository=_REPOSITORY, tag=_TAG)
-
-
-def runs(client: APIClient, container: str) -> bool:
-    try:
-        return bool(client.inspect_container(container)["State"]["Running"])
-    except NotFound:
-        return False

@@ -20,6 +20,7 @@ from contextlib import suppress
 
 from wakeful.runtime import docker_sandbox as sandboxes
 from wakeful.runtime.docker_client import DockerClient
+from wakeful.runtime.docker_forgotten import runs
 from wakeful.runtime.docker_sandbox import Sandbox, Seen
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
@@ -105,7 +106,7 @@ class DockerSandboxes:
     async def gave_way(self, instance: InstanceId) -> bool:
         """Whether it cannot have been started because its sandbox has ended. Raises DriverError."""
         sandbox = self._taken.get(instance)
-        return sandbox is not None and not await self._client.call(sandboxes.runs, sandbox.id)
+        return sandbox is not None and not await self._client.call(runs, sandbox.id)
 
     def died(self, container: str, detail: str) -> None:
         for sandbox in list(self._ready):
@@ -125,6 +126,8 @@ class DockerSandboxes:
         known = [*self._ready, *self._taken.values()]
         if not (known or self._used):
             return
+        if self._making is not None:
+            await asyncio.wait([self._making])  # until then it looks like a stray
         seen = await self._client.call(sandboxes.seen, self._owner)
         for sandbox in known:
             if sandbox.id not in seen.running:
@@ -212,6 +215,6 @@ class DockerSandboxes:
 
     async def _remove(self, container: str) -> None:
         try:
-            await self._client.call(sandboxes.remove, container)
+            await self._client.call(sandboxes.sweep, container)
         except DriverError as error:
             log.warning("cannot remove network sandbox %.12s: %s", container, error)

@@ -15,7 +15,7 @@ from docker.api.client import APIClient
 from tests.exits import Exits
 from tests.integration.driving import containers, get, new_id, opened, revision, running, until
 from tests.integration.registry import registry
-from tests.integration.relay import Relay
+from tests.integration.relay import Relay, failed_connects_leak
 from wakeful.config.model import Container, Readiness
 from wakeful.runtime.docker import DockerDriver
 from wakeful.runtime.docker_endpoint import endpoint
@@ -25,9 +25,6 @@ from wakeful.runtime.probe import ready
 from wakeful.runtime.turns import Turns
 
 pytestmark = pytest.mark.docker
-
-# The docker package drops the socket of a connect that failed without closing it.
-failed_connects_leak = pytest.mark.filterwarnings("ignore:unclosed <socket.socket.*family=1,")
 
 
 def test_a_started_instance_serves_at_its_address_with_the_container_contract(
