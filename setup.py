@@ -27,6 +27,7 @@ SETTING = "WAKEFUL_COMPILE"
 COMPILED = (
     "wakeful/metrics.py",
     "wakeful/proxy/access.py",
+    "wakeful/proxy/access_format.py",
     "wakeful/proxy/balancer.py",
     "wakeful/proxy/breaker.py",
     "wakeful/proxy/chunked.py",

@@ -1,8 +1,8 @@
 """What the lines of the access log say, and how: each field once, as bytes that are ASCII.
 
-A line is a format and the values that go into it, so that many lines are one
-formatting. What is the same in many lines is a value that is made once: heads
-are shared by the requests that repeat them, slots by the requests in them.
+A line is pieces that are joined, of which most are the same in many lines, and found rather
+than made: to write a number costs more than to join ten pieces. Heads are shared by the
+requests that repeat them, slots by the requests in them.
 """
 
 from __future__ import annotations
@@ -10,24 +10,75 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from wakeful.config.model import AccessLogFormat
 from wakeful.proxy.headers import first
+
+_AT_ONCE: Final = "0.000"
+_NAMED: Final = b',"request_id":"'
+_MOST_KEPT: Final = 1024
+
+Key = TypeVar("Key")
 
 if TYPE_CHECKING:
     from wakeful.events import Endpoint
     from wakeful.proxy.framing import RequestHead
     from wakeful.proxy.reply import Reply
 
-# Values: when it began, the status, the head's note, who asked, the seconds it
-# took, body bytes to and from the client, where it was answered, how long it
-# waited there, and what is not said of every request.
-JSON_LINE: Final = (
-    b'{"ts":%b,"status":%d,%b,"client_ip":"%b","duration":%.6f,"size":%d,"bytes_read":%d%b%b%b}\n'
-)
-# Values: who asked, the date, and the head's note with status and size in it.
+# Who asked, the date, and the head's note with status and size in it.
 COMMON_LINE: Final = b"%b - - [%b] %b\n"
+
+_MILLISECONDS: Final[list[bytes]] = [b"0.%03d" % number for number in range(1000)]
+_MICROSECONDS: Final[list[bytes]] = [b"%03d" % number for number in range(1000)]
+
+
+class JsonLines:
+    """Lines of JSON. Numbers that come again and again are kept as they are written."""
+
+    __slots__ = ("_clients", "_sizes", "_statuses")
+
+    def __init__(self) -> None:
+        self._statuses: dict[int, bytes] = {}
+        self._clients: dict[bytes, bytes] = {}
+        self._sizes: dict[int, bytes] = {}  # of answers to requests without a body
+
+    def line(
+        self,
+        begun: bytes,
+        status: int,
+        note: bytes,
+        client: bytes,
+        seconds: float,
+        sent: int,
+        received: int,
+        place: bytes,
+        identity: bytes,
+    ) -> bytes:
+        """``identity``: 32 hex digits and more, or none, where ``note`` has a request id."""
+        code = self._statuses.get(status)
+        if code is None:
+            code = _kept(self._statuses, status, b',"status":%d,' % status)
+        who = self._clients.get(client)
+        if who is None:
+            who = _kept(self._clients, client, b',"client_ip":"%b","duration":' % client)
+        if received:
+            sizes = b',"size":%d,"bytes_read":%d' % (sent, received)
+        else:
+            known = self._sizes.get(sent)
+            if known is None:
+                known = _kept(self._sizes, sent, b',"size":%d,"bytes_read":0' % sent)
+            sizes = known
+        microseconds = int(seconds * 1_000_000)
+        if 0 <= microseconds < 1_000_000:
+            took = _MILLISECONDS[microseconds // 1000]
+            more = _MICROSECONDS[microseconds % 1000]
+        else:
+            took, more = b"%.6f" % seconds, b""
+        if not identity:
+            return b"".join((begun, code, note, who, took, more, sizes, place, b"}\n"))
+        named = (begun, code, note, who, took, more, sizes, place, _NAMED, identity[:32], b'"}\n')
+        return b"".join(named)
 
 
 def json_note(head: RequestHead) -> bytes:
@@ -61,11 +112,15 @@ NOTES: Final[Mapping[AccessLogFormat, Callable[[RequestHead], bytes]]] = {
 
 
 def place(service: str, revision: str, endpoint: Endpoint | None) -> bytes:
-    """Where it was answered; with an endpoint, up to the time in the queue, in ms."""
+    """Where it was answered, and that it did not wait for that."""
     where = f',"service":"{service}","revision":"{revision}"'
     if endpoint is not None:
-        where += f',"instance":"{endpoint.instance}","queue_ms":'
+        where += f',"instance":"{endpoint.instance}","queue_ms":{_AT_ONCE}'
     return where.encode("ascii", "backslashreplace")
+
+
+def waited(place: bytes, seconds: float) -> bytes:
+    return place[: -len(_AT_ONCE)] + b"%.3f" % (seconds * 1000)
 
 
 def unusual(*, cold: bool, ignored: bool, reason: str) -> bytes:
@@ -97,6 +152,13 @@ def common_refusal(second: int, client: bytes, answer: Reply, format: AccessLogF
 def date(second: int) -> bytes:
     """As the common formats write it."""
     return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second)).encode()
+
+
+def _kept(texts: dict[Key, bytes], key: Key, text: bytes) -> bytes:
+    if len(texts) == _MOST_KEPT:
+        texts.clear()
+    texts[key] = text
+    return text
 
 
 def _field(head: RequestHead, name: bytes) -> str:

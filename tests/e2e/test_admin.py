@@ -73,7 +73,7 @@ def test_the_admin_listener_has_the_metrics_that_the_contract_names(
 
 
 def test_each_rejection_is_counted_by_its_reason(processes: Platform, launch: Launch) -> None:
-    full = processes.service("never-listen", queue={"limit": 1, "timeout": "2s"}, stop_grace="1s")
+    full = processes.service("never-listen", queue={"limit": 1, "timeout": "5s"}, stop_grace="1s")
     wakeful = launch({"full": full})
     waiting = wakeful.connect("full", "GET /")
     until(lambda: wakeful.metric("kn_revision_request_queued", "full") == 1, "one that waits")

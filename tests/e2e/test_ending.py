@@ -21,12 +21,12 @@ def test_sigterm_lets_requests_finish_stops_instances_and_exits_with_0(
     wakeful = launch({"hello": platform.service()}, runtime=platform.runtime)
     assert wakeful.get("hello").status == 200
     slow: list[Answer] = []
-    in_flight = threading.Thread(target=lambda: slow.append(wakeful.get("hello", "/?ms=1500")))
+    in_flight = threading.Thread(target=lambda: slow.append(wakeful.get("hello", "/?ms=4000")))
     in_flight.start()
     until(lambda: wakeful.metric("kn_revision_request_active", "hello") == 1, "in flight")
 
     wakeful.send(signal.SIGTERM)
-    until(lambda: wakeful.ask("/readyz")[0] == 503, "not ready any more", 1.0)
+    until(lambda: wakeful.ask("/readyz")[0] == 503, "not ready any more", 3.0)
     assert wakeful.ask("/healthz")[0] == 200
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", wakeful.port))

@@ -32,7 +32,7 @@ def asked_all_the_while(wakeful: Wakeful, service: str) -> Iterator[list[Answer]
 def test_what_cannot_start_is_answered_with_a_reason_and_disturbs_nobody_else(
     platform: Platform, launch: Launch
 ) -> None:
-    patience = {"timeout": "3s"}
+    patience = {"timeout": "6s"}
     services = {
         "good": platform.service(),
         "exits": platform.service("exit", queue=patience, max_instances=3),
@@ -62,13 +62,13 @@ def test_what_cannot_start_is_answered_with_a_reason_and_disturbs_nobody_else(
         assert 1 <= int(answer.headers["retry-after"]) <= 60
     silent = answers["silent"]
     assert (silent.status, silent.reason) == (504, "cold_start_timeout")
-    assert 3.0 <= silent.seconds < 6.0
+    assert 6.0 <= silent.seconds < 15.0
     assert answers["exits"].body == b"instance exited at start: exit code 3\n"
     assert {(a.status, a.reason) for a in crowd} == {(503, "start_failed")}
     assert len(good) > 10
     assert {answer.status for answer in good} == {200}
     # Not a measurement: it would have stood still for seconds with the others.
-    assert max(answer.seconds for answer in good) < 2.0
+    assert max(answer.seconds for answer in good) < 4.0
 
     assert wakeful.alive
     assert wakeful.get("good").status == 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from pathlib import Path
 
 from tests.e2e.conftest import Launch
@@ -24,9 +23,7 @@ def test_instances_are_listed_with_what_is_in_them_and_what_they_use(
     assert (listed.returncode, listed.stdout) == (0, "nothing runs\n")
 
     assert wakeful.get("hello").status == 200
-    held = [threading.Thread(target=wakeful.get, args=("hello", "/?ms=4000")) for _ in range(3)]
-    for client in held:
-        client.start()
+    held = [wakeful.connect("hello", "GET /?ms=30000") for _ in range(3)]
     until(lambda: wakeful.metric("kn_revision_request_active", "hello") == 3, "three inside")
 
     status, text = wakeful.ask("/v1/instances?service=hello")
@@ -45,7 +42,7 @@ def test_instances_are_listed_with_what_is_in_them_and_what_they_use(
     assert heading.split()[:3] == ["INSTANCE", "STATE", "IN"]
     assert line.split()[:3] == [one["instance"], "ready", "3/5"]
     for client in held:
-        client.join()
+        client.close()
     assert wakeful.get("other").status == 200
     both = json.loads(wakeful_command("ps", "--json", "-c", str(wakeful.file)).stdout)
     assert [each["service"] for each in both["instances"]] == ["hello", "other"]

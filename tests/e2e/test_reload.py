@@ -19,7 +19,7 @@ def test_a_changed_definition_gets_a_new_revision_and_the_old_one_finishes_what_
     old = wakeful.get("hello").json()
     assert old["revision"] == "hello-00001"
     slow: list[Answer] = []
-    in_flight = threading.Thread(target=lambda: slow.append(wakeful.get("hello", "/?ms=4000")))
+    in_flight = threading.Thread(target=lambda: slow.append(wakeful.get("hello", "/?ms=8000")))
     in_flight.start()
     until(lambda: wakeful.metric("kn_revision_request_active", "hello") == 1, "in flight")
 
@@ -114,7 +114,7 @@ def test_other_settings_apply_to_the_instances_that_run(
 ) -> None:
     wakeful = launch({"hello": processes.service(concurrency=1, max_instances=1)})
     before = wakeful.get("hello").json()
-    held = [threading.Thread(target=wakeful.get, args=("hello", "/?ms=3000")) for _ in range(4)]
+    held = [threading.Thread(target=wakeful.get, args=("hello", "/?ms=6000")) for _ in range(4)]
     for client in held:
         client.start()
     until(lambda: wakeful.metric("kn_revision_request_queued", "hello") == 3, "three that wait")
@@ -168,7 +168,7 @@ def test_waiting_requests_of_an_old_definition_are_still_answered(
     processes: Platform, launch: Launch
 ) -> None:
     # The old revision cannot start; the requests that wait for it have their time all the same.
-    silent = processes.service("never-listen", queue={"timeout": "3s"}, stop_grace="1s")
+    silent = processes.service("never-listen", queue={"timeout": "6s"}, stop_grace="1s")
     wakeful = launch({"hello": silent})
     answers: list[Answer] = []
     waiting = threading.Thread(target=lambda: answers.append(wakeful.get("hello")))
