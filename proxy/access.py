@@ -118,7 +118,7 @@ class AccessLog:
         """Another millisecond: of the wall clock, which leads the data plane's by so much."""
         wall = time.time() - now
         millisecond = int((wall + started) * 1000)
-        self._begun = b'{"ts":%.3f' % (millisecond / 1000)
+        self._begun = access_format.began(millisecond / 1000)
         self._since = millisecond / 1000 - wall
         self._until = (millisecond + 1) / 1000 - wall
 

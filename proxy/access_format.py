@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from wakeful.config.model import AccessLogFormat
 from wakeful.proxy.headers import first
 
-_AT_ONCE: Final = "0.000"
-_NAMED: Final = b',"request_id":"'
-_MOST_KEPT: Final = 1024
-
-Key = TypeVar("Key")
-
 if TYPE_CHECKING:
     from wakeful.events import Endpoint
     from wakeful.proxy.framing import RequestHead
     from wakeful.proxy.reply import Reply
+
+_AT_ONCE: Final = "0.000"  # in the queue, in ms
+_NAMED: Final = b',"request_id":"'
+_MOST_KEPT: Final = 1024
+
+Key = TypeVar("Key")
 
 # Who asked, the date, and the head's note with status and size in it.
 COMMON_LINE: Final = b"%b - - [%b] %b\n"
@@ -55,20 +55,21 @@ class JsonLines:
         place: bytes,
         identity: bytes,
     ) -> bytes:
-        """``identity``: 32 hex digits and more, or none, where ``note`` has a request id."""
+        """``begun`` is what ``began`` says, ``place`` all that is said of where it was answered.
+
+        ``identity``: 32 hex digits and more, or none, where ``note`` has a request id.
+        """
         code = self._statuses.get(status)
         if code is None:
             code = _kept(self._statuses, status, b',"status":%d,' % status)
         who = self._clients.get(client)
         if who is None:
             who = _kept(self._clients, client, b',"client_ip":"%b","duration":' % client)
-        if received:
+        sizes = None if received else self._sizes.get(sent)
+        if sizes is None:
             sizes = b',"size":%d,"bytes_read":%d' % (sent, received)
-        else:
-            known = self._sizes.get(sent)
-            if known is None:
-                known = _kept(self._sizes, sent, b',"size":%d,"bytes_read":0' % sent)
-            sizes = known
+            if not received:
+                _kept(self._sizes, sent, sizes)
         microseconds = int(seconds * 1_000_000)
         if 0 <= microseconds < 1_000_000:
             took = _MILLISECONDS[microseconds // 1000]
@@ -79,6 +80,11 @@ class JsonLines:
             return b"".join((begun, code, note, who, took, more, sizes, place, b"}\n"))
         named = (begun, code, note, who, took, more, sizes, place, _NAMED, identity[:32], b'"}\n')
         return b"".join(named)
+
+
+def began(at: float) -> bytes:
+    """The beginning of a line of JSON; ``at`` is in seconds of the wall clock."""
+    return b'{"ts":%.3f' % at
 
 
 def json_note(head: RequestHead) -> bytes:
@@ -120,6 +126,7 @@ def place(service: str, revision: str, endpoint: Endpoint | None) -> bytes:
 
 
 def waited(place: bytes, seconds: float) -> bytes:
+    """The same, with an endpoint, after so long in the queue."""
     return place[: -len(_AT_ONCE)] + b"%.3f" % (seconds * 1000)
 
 

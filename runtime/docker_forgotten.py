@@ -24,7 +24,6 @@ from docker.errors import NotFound
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[0-9a-f]{64}")
-_PROCESSES = Path("/proc")
 _LOOKS = 5  # at what was forked meanwhile
 _BETWEEN = 0.02  # seconds, for what was killed to be gone
 
@@ -72,18 +71,17 @@ def member_of(membership: str, containers: Collection[str]) -> str | None:
 
 
 def _processes(containers: Collection[str]) -> Iterator[tuple[int, str]]:
-    with suppress(OSError):
-        for name in os.listdir(_PROCESSES):
-            if name.isdigit():
-                with suppress(OSError):  # it has ended
-                    container = _container_of(int(name), containers)
-                    if container is not None:
-                        yield int(name), container
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        container = _container_of(path, containers)
+        if container is not None:
+            yield int(path.parent.name), container
 
 
-def _container_of(pid: int, containers: Collection[str]) -> str | None:
-    membership = (_PROCESSES / str(pid) / "cgroup").read_text("utf-8", errors="replace")
-    return member_of(membership, containers)
+def _container_of(membership: Path, containers: Collection[str]) -> str | None:
+    try:
+        return member_of(membership.read_text("utf-8", errors="replace"), containers)
+    except OSError:  # it has ended
+        return None
 
 
 def _kill(pid: int, container: str) -> None:
@@ -91,7 +89,7 @@ def _kill(pid: int, container: str) -> None:
         handle = os.pidfd_open(pid)
         try:
             # From here on the number cannot become another's.
-            if _container_of(pid, {container}) is not None:
+            if _container_of(Path(f"/proc/{pid}/cgroup"), {container}) is not None:
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
         finally:
             os.close(handle)

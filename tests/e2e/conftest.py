@@ -13,10 +13,10 @@ from docker.api.client import APIClient
 from docker.errors import APIError
 
 from tests.e2e.harness import APP, DEMO, Definition, Platform, Wakeful
-from tests.integration.conftest import engine
+from tests.integration.conftest import engine, relay
 from wakeful.demo import image
 
-__all__ = ["engine"]
+__all__ = ["engine", "relay"]
 
 Launch = Callable[..., Wakeful]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from docker.api.client import APIClient
@@ -14,25 +13,11 @@ from tests.e2e.conftest import Launch
 from tests.e2e.harness import Answer, Platform, Wakeful, until
 from tests.integration.driving import pause
 from tests.integration.relay import Relay
-from wakeful.runtime.docker_endpoint import endpoint
 
 pytestmark = pytest.mark.docker
 
 # The stream of events is asked for what happened in the second before it stood.
 OVERLAP = 1.0
-
-
-@pytest.fixture
-def relay(engine: APIClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
-    """A wakeful that is started finds the engine behind it; ``engine`` was found before."""
-    url = endpoint().url
-    if not url.startswith("unix://"):
-        pytest.skip("the engine is not on a unix socket")
-    relay = Relay(tmp_path / "docker.sock", url.removeprefix("unix://"))
-    relay.mend()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-    yield relay
-    relay.cut()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import pytest
 from docker.api.client import APIClient
 from docker.errors import APIError
 
+from tests.integration.relay import Relay
 from wakeful.demo import image
 from wakeful.runtime.docker_client import new_client
+from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.docker_engine import docker_answers
 
 
@@ -52,3 +55,17 @@ def owner(engine: APIClient) -> Iterator[str]:
     for container in engine.containers(all=True, filters={"label": f"wakeful.owner={name}"}):
         with suppress(APIError):
             engine.remove_container(container["Id"], v=True, force=True)
+
+
+@pytest.fixture
+def relay(engine: APIClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """What is started from now on finds the engine behind it; ``engine`` was found before."""
+    url = endpoint().url
+    if not url.startswith("unix://"):
+        pytest.skip("the engine is not on a unix socket")
+    relay = Relay(tmp_path / "docker.sock", url.removeprefix("unix://"))
+    relay.mend()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    yield relay
+    relay.cut()
+    gc.collect()  # while unclosed sockets are expected (failed_connects_leak)

@@ -18,7 +18,6 @@ from tests.integration.registry import registry
 from tests.integration.relay import Relay, failed_connects_leak
 from wakeful.config.model import Container, Readiness
 from wakeful.runtime.docker import DockerDriver
-from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError, EngineUnavailable, ImageNotFound
 from wakeful.runtime.instance import Exit, Found
 from wakeful.runtime.probe import ready
@@ -435,16 +434,11 @@ def test_no_exit_is_missed_while_the_engine_does_not_answer(
     engine: APIClient,
     app_image: str,
     owner: str,
-    tmp_path: Path,
+    relay: Relay,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not endpoint().url.startswith("unix://"):
-        pytest.skip("the engine is not on a unix socket")
     # The outage is long: what happened in it is not told again.
     monkeypatch.setattr("wakeful.runtime.docker_events._OVERLAP", -10)
-    relay = Relay(tmp_path / "docker.sock", endpoint().url.removeprefix("unix://"))
-    relay.mend()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
 
     async def story() -> None:
         async with opened(owner) as (driver, exits):
@@ -467,11 +461,7 @@ def test_no_exit_is_missed_while_the_engine_does_not_answer(
             assert [exit.instance for exit in exits.seen] == [before, meanwhile, after]
             assert [found.instance for found in await driver.instances()] == [survivor]
 
-    try:
-        asyncio.run(story())
-    finally:
-        relay.cut()
-        gc.collect()  # while such sockets are expected
+    asyncio.run(story())
 
 
 def test_no_thread_outlives_the_driver(app_image: str, owner: str) -> None:

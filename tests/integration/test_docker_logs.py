@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -14,10 +13,9 @@ import pytest
 from docker.api.client import APIClient
 
 from tests.integration.driving import new_id, opened
-from tests.integration.relay import Relay
+from tests.integration.relay import Relay, failed_connects_leak
 from wakeful.config.model import Container, Logging, Revision, Template
 from wakeful.runtime.docker import DockerDriver
-from wakeful.runtime.docker_endpoint import DEFAULT_URL
 from wakeful.runtime.driver import DriverError, EngineUnavailable, OutputGone
 from wakeful.runtime.output import PIECE, STDERR, STDOUT, Asked, Line
 
@@ -228,15 +226,10 @@ def test_whoever_leaves_takes_the_connection_along_and_no_thread_was_needed(
     asyncio.run(story())
 
 
-# The docker package drops the socket of a connect that failed without closing it.
-@pytest.mark.filterwarnings("ignore:unclosed <socket.socket.*family=1,")
+@failed_connects_leak
 def test_a_stream_that_breaks_is_taken_up_again_behind_its_last_line(
-    app_image: str, owner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app_image: str, owner: str, relay: Relay
 ) -> None:
-    relay = Relay(tmp_path / "engine.sock", DEFAULT_URL.removeprefix("unix://"))
-    relay.mend()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
-
     async def story() -> None:
         driver = DockerDriver(owner)
         await driver.open(lambda _: None)
@@ -261,8 +254,4 @@ def test_a_stream_that_breaks_is_taken_up_again_behind_its_last_line(
         finally:
             await driver.close()
 
-    try:
-        asyncio.run(story())
-    finally:
-        relay.cut()
-    gc.collect()
+    asyncio.run(story())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 import time
@@ -16,10 +15,9 @@ from docker.api.client import APIClient
 
 from tests.exits import Exits
 from tests.integration.driving import containers, new_id, revision, running, until
-from tests.integration.relay import Relay
+from tests.integration.relay import Relay, failed_connects_leak
 from wakeful.config.model import FreezerKind, Readiness
 from wakeful.runtime.docker import DockerDriver
-from wakeful.runtime.docker_endpoint import endpoint
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.freezer import CgroupFreezer, cgroup_of, direct_problem
 from wakeful.runtime.instance import Address, InstanceId
@@ -303,21 +301,10 @@ def test_one_that_the_engine_takes_for_paused_while_it_runs_is_adopted(
     asyncio.run(story())
 
 
-# The docker package drops the socket of a connect that failed without closing it.
-@pytest.mark.filterwarnings("ignore:unclosed <socket.socket.*family=1,")
+@failed_connects_leak
 def test_what_was_paused_is_thawed_as_soon_as_the_engine_is_back(
-    engine: APIClient,
-    app_image: str,
-    owner: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    engine: APIClient, app_image: str, owner: str, relay: Relay
 ) -> None:
-    if not endpoint().url.startswith("unix://"):
-        pytest.skip("the engine is not on a unix socket")
-    relay = Relay(tmp_path / "docker.sock", endpoint().url.removeprefix("unix://"))
-    relay.mend()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-
     async def story() -> None:
         async with Stage(engine, app_image, owner, FreezerKind.ENGINE).opened() as it:
             paused, address = await it.start()
@@ -336,11 +323,7 @@ def test_what_was_paused_is_thawed_as_soon_as_the_engine_is_back(
             await ready(address, Readiness(path="/"))
             assert not it.frozen(other)
 
-    try:
-        asyncio.run(story())
-    finally:
-        relay.cut()
-        gc.collect()  # while such sockets are expected
+    asyncio.run(story())
 
 
 def test_a_cgroup_that_must_be_written_and_cannot_be_is_said_at_the_start(
