@@ -16,7 +16,7 @@ from typing import Any
 from wakeful.config.load import ConfigError, loads
 from wakeful.config.model import Metric, Revision, Template
 from wakeful.events import Backends, Endpoint, Load
-from wakeful.proxy.balancer import Policy, PowerOfTwo, RoundRobin, first_available, policy_for
+from wakeful.proxy.balancer import FirstAvailable, Policy, PowerOfTwo, RoundRobin, policy_for
 from wakeful.proxy.breaker import Breaker, QueueFull
 from wakeful.proxy.known import KnownHeads
 from wakeful.proxy.pool import Pool
@@ -87,7 +87,7 @@ class Target:
         self.active = 0
 
 
-def _picks(policy: Policy[Target], given: Vector) -> Iterator[str]:
+def _picks(policy: Policy, given: Vector) -> Iterator[str]:
     targets = [Target() for _ in range(given["targets"])]
     held: dict[int, Target] = {}
     for number, (verb, *values) in enumerate(given["ops"]):
@@ -95,7 +95,7 @@ def _picks(policy: Policy[Target], given: Vector) -> Iterator[str]:
             held.pop(values[0]).active -= 1
             continue
         visible, request, wanted = values
-        target = policy(targets[:visible], given["container_concurrency"])
+        target = policy.pick(targets[:visible], given["container_concurrency"])
         picked = None if target is None else targets.index(target)
         if picked != wanted:
             yield f"pick at op {number}: {picked}, expected {wanted}"
@@ -105,17 +105,23 @@ def _picks(policy: Policy[Target], given: Vector) -> Iterator[str]:
 
 
 def _first_available(given: Vector, expect: Vector) -> Iterator[str]:
-    yield from _picks(first_available, given)
+    yield from _picks(FirstAvailable(), given)
 
 
 def _round_robin(given: Vector, expect: Vector) -> Iterator[str]:
     yield from _picks(RoundRobin(), given)
 
 
+_POLICIES: Mapping[type[Policy], str] = {
+    FirstAvailable: "first_available",
+    RoundRobin: "round_robin",
+    PowerOfTwo: "random_choice_2",
+}
+
+
 def _selection(given: Vector, expect: Vector) -> Iterator[str]:
-    policy: Policy[Target] = policy_for(given["container_concurrency"], lambda n: 0)
-    names = {PowerOfTwo: "random_choice_2", RoundRobin: "round_robin"}
-    name = "first_available" if policy is first_available else names[type(policy)]
+    policy = policy_for(given["container_concurrency"], lambda n: 0)
+    name = _POLICIES[type(policy)]
     if name != expect["policy"]:
         yield f"policy: {name}, expected {expect['policy']}"
 

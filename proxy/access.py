@@ -17,12 +17,13 @@ from wakeful.proxy.reply import Reply
 if TYPE_CHECKING:
     from wakeful.proxy.downstream import Downstream
     from wakeful.proxy.exchange import Exchange
+    from wakeful.proxy.framing import RequestHead
     from wakeful.proxy.throttler import Slot, Throttler
 
 _FLUSH_SECONDS: Final = 0.2
 # Lines handed over at once: to wake the writer, and to share the interpreter with it, costs
 # as much as to make some hundred.
-_HANDED: Final = 1024
+_HANDED: Final = 256
 
 
 class AccessLog:
@@ -54,13 +55,14 @@ class AccessLog:
         note = head.note
         if not note:
             note = head.note = self._note(head)
-        client = downstream.peer
-        if head.claims is not None:
-            client = downstream.asked_by(head).encode()
         if not self._is_json:
             what = note % (exchange.status, exchange.sent)
-            self._add(access_format.COMMON_LINE % (client, self._today(), what))
+            asked_by = downstream.asked_by(head).encode("ascii", "replace")
+            self._add(access_format.COMMON_LINE % (asked_by, self._today(), what))
             return
+        client = downstream.note
+        if not client or head.claims is not None:
+            client = self._client(downstream, head)
         started = exchange.started
         if not self._since <= started < self._until:
             self._begin(started, now)
@@ -90,7 +92,7 @@ class AccessLog:
             exchange.sent,
             exchange.received,
             place,
-            b"" if head.has_request_id else exchange.identity,
+            b"" if head.has_request_id else exchange.request_id,
         )
         self._add(line)
 
@@ -114,11 +116,17 @@ class AccessLog:
         self._flush()
         self._writer.close()
 
+    def _client(self, downstream: Downstream, head: RequestHead) -> bytes:
+        client = access_format.client(downstream.asked_by(head).encode("ascii", "replace"))
+        if head.claims is None:
+            downstream.note = client
+        return client
+
     def _begin(self, started: float, now: float) -> None:
         """Another millisecond: of the wall clock, which leads the data plane's by so much."""
         wall = time.time() - now
         millisecond = int((wall + started) * 1000)
-        self._begun = access_format.began(millisecond / 1000)
+        self._begun = access_format.begun(millisecond / 1000)
         self._since = millisecond / 1000 - wall
         self._until = (millisecond + 1) / 1000 - wall
 

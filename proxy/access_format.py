@@ -22,25 +22,22 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = "0.000"  # in the queue, in ms
 _NAMED: Final = b',"request_id":"'
-_MOST_KEPT: Final = 1024
+_MOST_KEPT: Final = 4096
 
 Key = TypeVar("Key")
 
 # Who asked, the date, and the head's note with status and size in it.
 COMMON_LINE: Final = b"%b - - [%b] %b\n"
 
-_MILLISECONDS: Final[list[bytes]] = [b"0.%03d" % number for number in range(1000)]
-_MICROSECONDS: Final[list[bytes]] = [b"%03d" % number for number in range(1000)]
-
 
 class JsonLines:
     """Lines of JSON. Numbers that come again and again are kept as they are written."""
 
-    __slots__ = ("_clients", "_sizes", "_statuses")
+    __slots__ = ("_durations", "_sizes", "_statuses")
 
     def __init__(self) -> None:
         self._statuses: dict[int, bytes] = {}
-        self._clients: dict[bytes, bytes] = {}
+        self._durations: dict[int, bytes] = {}  # microseconds
         self._sizes: dict[int, bytes] = {}  # of answers to requests without a body
 
     def line(
@@ -53,38 +50,38 @@ class JsonLines:
         sent: int,
         received: int,
         place: bytes,
-        identity: bytes,
+        request_id: bytes,
     ) -> bytes:
-        """``begun`` is what ``began`` says, ``place`` all that is said of where it was answered.
+        """``begun``, ``client`` and ``place`` are as the functions of these names say them.
 
-        ``identity``: 32 hex digits and more, or none, where ``note`` has a request id.
+        ``request_id``: none where ``note`` has one.
         """
         code = self._statuses.get(status)
         if code is None:
             code = _kept(self._statuses, status, b',"status":%d,' % status)
-        who = self._clients.get(client)
-        if who is None:
-            who = _kept(self._clients, client, b',"client_ip":"%b","duration":' % client)
+        microseconds = int(seconds * 1_000_000)
+        took = self._durations.get(microseconds)
+        if took is None:
+            took = _kept(self._durations, microseconds, b"%.6f" % (microseconds / 1_000_000))
         sizes = None if received else self._sizes.get(sent)
         if sizes is None:
             sizes = b',"size":%d,"bytes_read":%d' % (sent, received)
             if not received:
                 _kept(self._sizes, sent, sizes)
-        microseconds = int(seconds * 1_000_000)
-        if 0 <= microseconds < 1_000_000:
-            took = _MILLISECONDS[microseconds // 1000]
-            more = _MICROSECONDS[microseconds % 1000]
-        else:
-            took, more = b"%.6f" % seconds, b""
-        if not identity:
-            return b"".join((begun, code, note, who, took, more, sizes, place, b"}\n"))
-        named = (begun, code, note, who, took, more, sizes, place, _NAMED, identity[:32], b'"}\n')
+        if not request_id:
+            return b"".join((begun, code, note, client, took, sizes, place, b"}\n"))
+        named = (begun, code, note, client, took, sizes, place, _NAMED, request_id, b'"}\n')
         return b"".join(named)
 
 
-def began(at: float) -> bytes:
+def begun(at: float) -> bytes:
     """The beginning of a line of JSON; ``at`` is in seconds of the wall clock."""
     return b'{"ts":%.3f' % at
+
+
+def client(peer: bytes) -> bytes:
+    """Who asked, as far as the time that it took."""
+    return b',"client_ip":"%b","duration":' % peer
 
 
 def json_note(head: RequestHead) -> bytes:

@@ -1,7 +1,7 @@
 """Which instance gets the next request: Knative's three policies.
 
-A policy is a function from the slots of a revision to one of them, or None
-when all are full. Slots are in a stable order.
+A policy picks one of the slots of a revision, or none when all are full.
+Slots are in a stable order.
 """
 
 from __future__ import annotations
@@ -17,24 +17,33 @@ class Loaded(Protocol):
 
 
 S = TypeVar("S", bound=Loaded)
-Policy = Callable[[Sequence[S], int], S | None]
 
 
-def policy_for(concurrency: int, randrange: Callable[[int], int]) -> Policy[S]:
+class Policy(Protocol):
+    """Of instances with this limit each, the one for the next request."""
+
+    def pick(self, slots: Sequence[S], limit: int) -> S | None: ...
+
+
+def policy_for(concurrency: int, randrange: Callable[[int], int]) -> Policy:
     """The policy Knative takes for this limit per instance (0 = none)."""
     if concurrency == 0:
         return PowerOfTwo(randrange)
     if concurrency <= 3:
-        return first_available
+        return FirstAvailable()
     return RoundRobin()
 
 
-def first_available(slots: Sequence[S], limit: int) -> S | None:
+class FirstAvailable:
     """Fill the first before the second: small limits leave whole instances idle."""
-    for slot in slots:
-        if slot.active < limit:
-            return slot
-    return None
+
+    __slots__ = ()
+
+    def pick(self, slots: Sequence[S], limit: int) -> S | None:
+        for slot in slots:
+            if slot.active < limit:
+                return slot
+        return None
 
 
 class RoundRobin:
@@ -45,7 +54,7 @@ class RoundRobin:
     def __init__(self) -> None:
         self._next = 0
 
-    def __call__(self, slots: Sequence[S], limit: int) -> S | None:
+    def pick(self, slots: Sequence[S], limit: int) -> S | None:
         count = len(slots)
         if count == 1:
             return slots[0] if slots[0].active < limit else None
@@ -66,7 +75,7 @@ class PowerOfTwo:
     def __init__(self, randrange: Callable[[int], int]) -> None:
         self._randrange = randrange
 
-    def __call__(self, slots: Sequence[S], limit: int) -> S | None:
+    def pick(self, slots: Sequence[S], limit: int) -> S | None:
         count = len(slots)
         if count < 2:
             return slots[0] if count else None

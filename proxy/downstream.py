@@ -50,6 +50,7 @@ class Downstream(asyncio.Protocol):
         "_unsent",
         "client",
         "deadline",
+        "note",
         "peer",
         "write_paused",
     )
@@ -61,6 +62,7 @@ class Downstream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.client = ""  # the peer's address
         self.peer = b""  # the same, for a line or a field
+        self.note = b""  # what the access log says of it, once it was said
         self._trusted = False  # the peer is a proxy whose word on who asked is taken
         self._forwarded_for: RequestHead | None = None
         self._forwarded_said: tuple[bytes, str, forwarding.Claims] = (b"", "", ())

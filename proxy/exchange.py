@@ -12,10 +12,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from wakeful.proxy import cold_start, framing, reply, retry, wire_form
-from wakeful.proxy.framing import CHUNKED, LENGTH, UNTIL_CLOSE, RequestHead, ResponseHead
-from wakeful.proxy.headers import Headers, trailer_fields
+from wakeful.proxy.framing import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from wakeful.proxy.headers import Headers
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.request_body import RequestBody
+from wakeful.proxy.response_body import ResponseBody
 from wakeful.proxy.retry import Again
 from wakeful.proxy.switch import switch
 from wakeful.proxy.throttler import Refused, Slot, Throttler
@@ -77,13 +78,9 @@ class Exchange:
     __slots__ = (
         "_attempts",
         "_body",
-        "_close_framed",
         "_connecting",
         "_keep_alive",
-        "_out",
-        "_passed_at",
         "_response",
-        "_response_done",
         "_slot",
         "_stage",
         "_throttler",
@@ -94,11 +91,11 @@ class Exchange:
         "deadline",
         "downstream",
         "head",
-        "identity",
         "ignored",
         "plane",
         "reason",
         "received",
+        "request_id",
         "sent",
         "started",
         "status",
@@ -119,7 +116,7 @@ class Exchange:
         self.sent = 0  # body bytes to the client
         self.cold: Cold | None = None
         self.ignored: Rule | None = None  # the wake filter that it fell under
-        self.identity = b""  # 48 hex digits, if the client named no request id or no trace
+        self.request_id = b""  # of our making, for a request that came without one
         self._stage = _NEW
         self._throttler: Throttler | None = None
         self._slot: Slot | None = None
@@ -128,13 +125,8 @@ class Exchange:
         self._wire: asyncio.Transport | None = None  # the upstream's transport
         self._attempts = 0
         self._body: RequestBody | None = None if whole else RequestBody(head)
-        # Of the response
-        self._response: ResponseHead | None = None
-        self._response_done = False
+        self._response: ResponseBody | None = None  # once its head is here, without all of it
         self._keep_alive = head.keep_alive
-        self._close_framed = False  # the end of the connection is the end of the body
-        self._out: list[bytes] = []  # what one read from the instance brought
-        self._passed_at = 0.0  # when something of it came last, if there is a limit to that
 
     # Called by the downstream
 
@@ -147,8 +139,9 @@ class Exchange:
         if route is None or head.last_hop:
             self._answer(reply.NO_ROUTE if route is None else reply.last_hop(head.method))
             return
-        shares = route.shares
-        throttler = shares[0][1] if len(shares) == 1 else choose(shares, plane.randrange(100))
+        throttler = route.only
+        if throttler is None:
+            throttler = choose(route.shares, plane.randrange(100))
         self._throttler = throttler
         longest = throttler.template.max_request_body
         if longest is not None and max(head.length, self.received) > longest:
@@ -282,46 +275,46 @@ class Exchange:
     def response_known(self, head: ResponseHead) -> None:
         """The head is decided; it may be shared with other exchanges."""
         assert self._throttler is not None
-        self._out += self._begin_response(head)
+        lines = self._begin_response(head)
+        response = self._response = ResponseBody(head, lines, self.head.version)
         template = self._throttler.template
         self.deadline = self.started + template.timeout
         if template.response_idle_timeout:
-            self._passed_at = self.plane.clock()
+            response.passed_at = self.plane.clock()
             self._watch_silence(template)
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """A known head and all of its body came in one read."""
+        self.sent = len(body)
+        if self.head.plain and self.cold is None and not self.plane.draining:
+            self.status = head.status
+            self.downstream.write(head.block + body)
+            self._finish(True)
+            return
         lines = self._begin_response(head)
         lines.append(body)
-        self.sent = len(body)
         self.downstream.write(b"".join(lines))
         self._finish(self._body is None or self._body.done)
 
     def response_body(self, data: bytes) -> None:
         assert self._response is not None
         self.sent += len(data)
-        if self._response.framing is LENGTH or self._close_framed:
-            self._out.append(data)
-        else:
-            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
+        self._response.add(data)
 
     def response_end(self, trailers: Headers) -> None:
         assert self._response is not None
-        self._response_done = True
-        framed = self._response.framing in (CHUNKED, UNTIL_CLOSE)
-        if framed and not self._close_framed:
-            dropped = self._response.nominated
-            self._out += (b"0\r\n", trailer_fields(trailers, dropped), b"\r\n")
+        self._response.end(trailers)
 
     def response_flush(self) -> None:
         """One read from the instance is parsed: one write to the client."""
-        if self._passed_at:
-            self._passed_at = self.plane.clock()  # the deadline follows when it has come
-        self._flush_out()
-        if self._response_done:
-            assert self._response is not None
+        response = self._response
+        assert response is not None
+        if response.passed_at:
+            response.passed_at = self.plane.clock()  # the deadline follows when it has come
+        self._flush(response)
+        if response.done:
             body = self._body
-            self._finish(self._response.reusable and (body is None or body.done))
+            self._finish(response.head.reusable and (body is None or body.done))
 
     def switched(self, headers: Headers, rest: bytes) -> None:
         """101: from here on the two connections are one pipe."""
@@ -360,9 +353,10 @@ class Exchange:
         if self._stage is _OVER:
             return
         self.plane.log_broken(self._throttler, self._slot, detail)
-        if self._response_done:
+        response = self._response
+        if response is not None and response.done:
             # The client's answer is whole; only the connection is spoilt.
-            self._flush_out()
+            self._flush(response)
             self._finish(reusable=False)
         else:
             self._fail(reply.BAD_RESPONSE)
@@ -373,7 +367,7 @@ class Exchange:
             return
         response = self._response
         if response is not None:
-            if response.framing is UNTIL_CLOSE and clean:
+            if response.head.framing is UNTIL_CLOSE and clean:
                 self.response_end([])
                 self.response_flush()
             else:
@@ -445,9 +439,10 @@ class Exchange:
 
     def _watch_silence(self, template: Template) -> float:
         """The next deadline of an answer, as its last sign of life gives it."""
+        response = self._response
         self.deadline = self.started + template.timeout
-        if template.response_idle_timeout and self._passed_at:
-            due = self._passed_at + template.response_idle_timeout
+        if template.response_idle_timeout and response is not None and response.passed_at:
+            due = response.passed_at + template.response_idle_timeout
             self.deadline = min(self.deadline, due)
         return self.deadline
 
@@ -494,15 +489,16 @@ class Exchange:
         self._upstream = upstream
         wire = self._wire = upstream.begin(self, self.head.method)
         head, plane = self.head, self.plane
+        identity = b""
         if not (head.has_request_id and head.has_traceparent):
-            self.identity = plane.identities.next()
-        message = wire_form.request(head, self.identity, self.downstream.forwarded(head))
+            self.request_id, identity = next(plane.identities)
+        message = wire_form.request(head, identity, self.downstream.forwarded(head))
         if self._body is not None:
             kept = self._body.take(plane.limits.buffer)
             if kept:
-                message += kept
+                message = b"".join((message, *kept))
                 self.downstream.hold_reading(False)  # before the write, which may ask otherwise
-        wire.write(b"".join(message))
+        wire.write(message)
         if self.downstream.write_paused:
             wire.pause_reading()
 
@@ -559,15 +555,13 @@ class Exchange:
         """Its head as the client gets it."""
         version = self.head.version
         self._stage = _ANSWERING
-        self._response = head
         self.status = head.status
         if (self._body is not None and not self._body.done) or self.plane.draining:
             # An instance that answers before it took the whole request may leave
             # what is left with nowhere to go, and the client may never stop.
             self._keep_alive = False
         if version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE):
-            self._close_framed = True
-            self._keep_alive = False
+            self._keep_alive = False  # its end is the end of the body
         lines = wire_form.response(head, version, self._keep_alive, self.plane.date)
         if self.cold is None:
             return lines
@@ -595,23 +589,23 @@ class Exchange:
         """End it from any stage: with a reply while that is possible, else by a visible cut."""
         if self._stage is _OVER:
             return
-        if self._response is None and self._stage is not _TUNNEL:
+        response = self._response
+        if response is None and self._stage is not _TUNNEL:
             self._answer(answer)
             return
         self.reason = answer.reason
-        self._flush_out()
+        if response is not None:
+            self._flush(response)
         self._keep_alive = False
-        self.downstream.cut(reset=self._close_framed)
+        self.downstream.cut(reset=response is not None and response.close_framed)
         self._finish(reusable=False)
 
-    def _flush_out(self) -> None:
-        out = self._out
-        if out:
-            self._out = []
-            if len(out) > 1 and max(map(len, out)) > _LARGE:
-                self.downstream.write_pieces(out)
-            else:
-                self.downstream.write(b"".join(out))
+    def _flush(self, response: ResponseBody) -> None:
+        out = response.take()
+        if len(out) > 1 and max(map(len, out)) > _LARGE:
+            self.downstream.write_pieces(out)
+        elif out:
+            self.downstream.write(b"".join(out))
 
     def _tunnel_closed(self, closed: Tunnel, received: int, sent: int) -> None:
         del self.plane.tunnels[closed]
@@ -641,7 +635,8 @@ class Exchange:
     def _finish(self, reusable: bool) -> None:
         """The one way out: connection, slot and place are given back, and it is counted."""
         stage, self._stage = self._stage, _OVER
-        clock = self.plane.clock
+        plane = self.plane
+        clock = plane.clock
         now = clock()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -661,7 +656,7 @@ class Exchange:
             throttler.counters.count(
                 self.head.method, self.status, now - self.started, self.received, self.sent
             )
-        access = self.plane.access
+        access = plane.access
         if access is not None:
             access.record(self, throttler, self._slot, now)
         self.downstream.exchange_over(self, self._keep_alive, now)

@@ -80,6 +80,7 @@ class RequestHead:
         "method",
         "nominated",
         "note",
+        "plain",
         "target",
         "upgrade",
         "version",
@@ -94,6 +95,7 @@ class RequestHead:
         self.framing = NONE
         self.length = 0
         self.keep_alive = True
+        self.plain = False  # HTTP/1.1, no body, and the connection is kept
         self.expect_continue = False
         self.upgrade: bytes | None = None  # the Upgrade value of a request that may become a tunnel
         self.claims: Headers | None = None  # lower-case names; kept apart from the fields
@@ -189,14 +191,15 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
     _decide_request_framing(head, lengths, codings)
     if claims:
         head.claims = claims
+    bodiless = head.framing is not CHUNKED and not head.length
     named = nominated(options) if options else NOTHING
     head.keep_alive = b"close" not in named and (version == "1.1" or b"keep-alive" in named)
+    head.plain = bodiless and head.keep_alive and version == "1.1"
     if named:
         head.nominated = named
         head.fields = without(fields, named)
         head.has_request_id &= b"x-request-id" not in named
         head.has_traceparent &= b"traceparent" not in named
-        bodiless = head.framing is not CHUNKED and not head.length
         if upgrade and b"upgrade" in named and version == "1.1" and bodiless:
             head.upgrade = _offered(upgrade)
     if method in _BY_HOPS:

@@ -85,6 +85,7 @@ class KnownRequests:
         if target[:1] != b"/" or len(target) > longest or target.translate(None, _TARGET_BYTES):
             return None
         head = RequestHead(line[0], target, seen.version)
+        head.plain = seen.plain
         head.host = seen.host
         head.fields = seen.fields
         head.claims = seen.claims
@@ -117,7 +118,7 @@ class KnownRequests:
 
 def remember_response(data: bytes, head: ResponseHead, known: KnownHeads[ResponseHead]) -> None:
     """``data`` begins with the head that was parsed as ``head``."""
-    key = data[: data.find(b"\r\n\r\n") + 4]
+    key = data[: data.find(b"\r\n\r\n")]
     if (
         known.again(key)
         and key.startswith(b"HTTP/1.1 ")

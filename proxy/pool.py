@@ -67,8 +67,9 @@ class Pool:
 
     def take(self, now: float) -> Upstream | None:
         """An idle connection that is still open, as far as is known here."""
-        while self._idle:
-            upstream = self._idle.pop()
+        idle = self._idle
+        while idle:
+            upstream = idle.pop()
             transport = upstream.transport
             if transport is None or transport.is_closing():
                 continue

@@ -14,11 +14,12 @@ _REMEMBERED: Final = 4096
 class Route(Generic[T]):
     """Where a service's requests go; shares are percents that sum to 100."""
 
-    __slots__ = ("service", "shares")
+    __slots__ = ("only", "service", "shares")
 
     def __init__(self, service: str, shares: Sequence[tuple[int, T]]) -> None:
         self.service = service
         self.shares = shares
+        self.only: T | None = shares[0][1] if len(shares) == 1 else None
 
 
 class RouteTable(Generic[T]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import socket
 import time
@@ -17,6 +16,7 @@ from wakeful.events import Backends, Endpoint, Sample
 from wakeful.proxy.access import AccessLog
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.framing import ResponseHead
+from wakeful.proxy.identities import identities
 from wakeful.proxy.known import KnownHeads, KnownRequests
 from wakeful.proxy.limits import Limits
 from wakeful.proxy.pool import Pool
@@ -45,26 +45,6 @@ class RouteTo:
     shares: tuple[tuple[int, Revision], ...]
 
 
-class Identities:
-    """Random request ids and trace contexts, made many at a time: 48 hex digits each."""
-
-    __slots__ = ("_made",)
-
-    SIZE = 48  # a trace id of 32 and a parent id of 16 (W3C Trace Context §3.2.2)
-    _AT_A_TIME = 128
-
-    def __init__(self) -> None:
-        self._made: list[bytes] = []
-
-    def next(self) -> bytes:
-        made = self._made
-        if not made:
-            size = self.SIZE
-            digits = os.urandom(size * self._AT_A_TIME // 2).hex().encode("ascii")
-            made += [digits[at : at + size] for at in range(0, len(digits), size)]
-        return made.pop()
-
-
 class DataPlane:
     """Serves HTTP/1.1 until it is told to drain."""
 
@@ -88,7 +68,7 @@ class DataPlane:
         self.tunnels: dict[Tunnel, tuple[Throttler, str]] = {}  # of a revision, in an instance
         self.draining = False
         self.unrouted: dict[str, int] = {}  # rejections that belong to no revision
-        self.identities = Identities()
+        self.identities = identities()
         self.known_requests = KnownRequests()
         self.known_responses: KnownHeads[ResponseHead] = KnownHeads()
         self.randrange = random.randrange

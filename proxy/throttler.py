@@ -119,7 +119,7 @@ class Throttler:
         self.filters = _filters(template)
         self.ignored = 0  # requests in instances that a wake filter matched
         self._randrange = randrange
-        self._policy: Policy[Slot] = policy_for(template.concurrency, randrange)
+        self._policy: Policy = policy_for(template.concurrency, randrange)
         self._retired: dict[str, Slot] = {}
         self._suspects: set[Slot] = set()
         self._crowded = False  # some instance holds more than a limit that was lowered
@@ -327,8 +327,7 @@ class Throttler:
             raise Refused(waiting_page.starting(settings, self.service))
 
     def _place(self) -> Slot:
-        pick = self._policy  # in two steps: as a method it is looked for in the class first
-        slot = pick(self.slots, self.limit)
+        slot = self._policy.pick(self.slots, self.limit)
         if slot is None:
             raise AssertionError("the breaker admitted a request that no slot has room for")
         slot.active += 1

@@ -73,7 +73,7 @@ class Upstream(asyncio.Protocol):
         self._heard = False  # anything came since the request
         self._memorable = False  # its head may be a known one: it comes first, and not to HEAD
         self._partial = b""  # of a head
-        self._interim = 0  # bytes of 1xx heads
+        self._interim = 0  # bytes of 1xx heads, until the answer itself
         self._head: ResponseHead | None = None  # of the message whose body is being received
         self._left = 0  # bytes of that body to come, when it has a length
         self._chunks: ChunkedReader | None = None
@@ -82,7 +82,6 @@ class Upstream(asyncio.Protocol):
         self.exchange = exchange
         self._heard = False
         self._memorable = method != b"HEAD"
-        self._interim = 0
         assert self.transport is not None
         return self.transport
 
@@ -134,17 +133,17 @@ class Upstream(asyncio.Protocol):
             self._read_body(exchange, self._head, data)
         else:
             self._heard = True
-            end = data.find(b"\r\n\r\n") + 4
+            head, end, body = data.partition(b"\r\n\r\n")
             look_up = self._known.get
-            known = look_up(data[:end]) if self._memorable else None
+            known = look_up(head) if end and self._memorable else None
             if known is None:
                 self._read_head(exchange, data)
-            elif len(data) - end == known.length:
-                exchange.response_whole(known, data[end:])
+            elif len(body) == known.length:
+                exchange.response_whole(known, body)
             else:
                 self._memorable = False
                 exchange.response_known(known)
-                self._begin_body(exchange, known, data[end:])
+                self._begin_body(exchange, known, body)
 
     def eof_received(self) -> None:
         self.discarded = self.is_unread
@@ -203,6 +202,7 @@ class Upstream(asyncio.Protocol):
         if head is not None:
             if memorable and not self._interim:
                 remember_response(data, head, self._known)
+            self._interim = 0
             self._begin_body(exchange, head, rest)
 
     def _begin_body(self, exchange: Answered, head: ResponseHead, data: bytes) -> None:

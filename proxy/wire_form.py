@@ -1,36 +1,34 @@
-"""Decided heads as they are written: pieces for one join, in the one form we use."""
+"""Decided heads as they are written, in the one form we use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, RequestHead, ResponseHead
+from wakeful.proxy.identities import missing
 
 
-def request(head: RequestHead, identity: bytes, forwarded: bytes) -> list[bytes]:
-    """For an instance. ``identity`` is 48 hex digits, needed where the client gave no
-    request id or no traceparent; ``forwarded`` ends the head."""
+def request(head: RequestHead, identity: bytes, forwarded: bytes) -> bytes:
+    """For an instance. ``identity`` are the lines that name a request, for one that came
+    without; ``forwarded`` ends the head."""
+    if head.has_request_id or head.has_traceparent:
+        identity = missing(
+            identity, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
+        )
     if head.block:
-        lines = [head.block]
-    else:
-        lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
-        lines += head.fields
-        if head.framing is LENGTH:
-            lines.append(b"Content-Length: %d\r\n" % head.length)
-        elif head.framing is CHUNKED:
-            lines.append(b"Transfer-Encoding: chunked\r\n")
-        if head.expect_continue:
-            lines.append(b"Expect: 100-continue\r\n")
-        if head.upgrade is not None:
-            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
-    trace, parent = identity[:32], identity[32:]
-    if not head.has_request_id:
-        lines += (b"X-Request-Id: ", trace, b"\r\n")
-    if not head.has_traceparent:
-        # W3C Trace Context: version, trace id, parent id; flags 00, not recorded here.
-        lines += (b"traceparent: 00-", trace, b"-", parent, b"-00\r\n")
-    lines.append(forwarded)
-    return lines
+        return b"".join((head.block, identity, forwarded))
+    lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
+    lines += head.fields
+    if head.framing is LENGTH:
+        lines.append(b"Content-Length: %d\r\n" % head.length)
+    elif head.framing is CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    if head.expect_continue:
+        lines.append(b"Expect: 100-continue\r\n")
+    if head.upgrade is not None:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
+    lines += (identity, forwarded)
+    return b"".join(lines)
 
 
 def with_fields(lines: list[bytes], more: bytes) -> list[bytes]:

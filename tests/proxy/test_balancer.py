@@ -15,7 +15,7 @@ class Target:
 @pytest.mark.parametrize("roll", range(2))
 def test_of_two_equal_targets_either_may_be_picked(roll: int) -> None:
     targets = [Target(), Target()]
-    assert PowerOfTwo(lambda n: roll)(targets, 1) is targets[1 - roll]
+    assert PowerOfTwo(lambda n: roll).pick(targets, 1) is targets[1 - roll]
 
 
 @pytest.mark.parametrize("rolls", [(a, b) for a in range(3) for b in range(2)])
@@ -29,4 +29,4 @@ def test_two_different_targets_are_compared_and_the_less_loaded_is_taken(
     targets[busy].active = 1
     (idle,) = compared - {busy}
     left = list(rolls)
-    assert PowerOfTwo(lambda n: left.pop(0))(targets, 1) is targets[idle]
+    assert PowerOfTwo(lambda n: left.pop(0)).pick(targets, 1) is targets[idle]

@@ -18,6 +18,7 @@ from wakeful.proxy.framing import (
     response_head,
 )
 from wakeful.proxy.headers import FORBIDDEN_TRAILERS, Headers, trailer_fields
+from wakeful.proxy.identities import identities
 
 HOST = (b"Host", b"a.test")
 
@@ -219,7 +220,8 @@ def test_a_request_is_refused_or_forwarded_in_one_unambiguous_form(
         Framing.LENGTH: b"x" * min(head.length, 99),
         Framing.CHUNKED: b"3\r\nxxx\r\n0\r\n\r\n",
     }
-    written = b"".join(wire_form.request(head, b"0" * 48, b"Via: 1.1 wakeful\r\n\r\n"))
+    _, identity = next(identities())
+    written = wire_form.request(head, identity, b"Via: 1.1 wakeful\r\n\r\n")
     seen = Seen()
     parser = httptools.HttpRequestParser(seen)
     try:

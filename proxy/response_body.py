@@ -1,0 +1,39 @@
+"""An answer on its way to the client, once its head is decided.
+
+What one read from the instance brought is kept for one write. Pure: the exchange writes it.
+"""
+
+from __future__ import annotations
+
+from wakeful.proxy.framing import CHUNKED, LENGTH, UNTIL_CLOSE, ResponseHead
+from wakeful.proxy.headers import Headers, trailer_fields
+
+
+class ResponseBody:
+    """Framed as the client can read it. An answer that came whole needs none of these."""
+
+    __slots__ = ("_out", "close_framed", "done", "head", "passed_at")
+
+    def __init__(self, head: ResponseHead, lines: list[bytes], version: str) -> None:
+        """``lines`` are the head for a client that speaks HTTP/``version``."""
+        self.head = head
+        # The end of the connection is the end of the body.
+        self.close_framed = version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE)
+        self.done = False  # all of it came
+        self.passed_at = 0.0  # when something of it came last, if there is a limit to that
+        self._out = lines
+
+    def add(self, data: bytes) -> None:
+        if self.head.framing is LENGTH or self.close_framed:
+            self._out.append(data)
+        else:
+            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
+
+    def end(self, trailers: Headers) -> None:
+        self.done = True
+        if self.head.framing in (CHUNKED, UNTIL_CLOSE) and not self.close_framed:
+            self._out += (b"0\r\n", trailer_fields(trailers, self.head.nominated), b"\r\n")
+
+    def take(self) -> list[bytes]:
+        out, self._out = self._out, []
+        return out
