@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from wakeful.proxy import cold_start, framing, reply, retry, wire_form
-from wakeful.proxy.framing import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from wakeful.proxy.framing import UNTIL_CLOSE, RequestHead, ResponseHead
 from wakeful.proxy.headers import Headers
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.request_body import RequestBody
@@ -276,7 +276,8 @@ class Exchange:
         """The head is decided; it may be shared with other exchanges."""
         assert self._throttler is not None
         lines = self._begin_response(head)
-        response = self._response = ResponseBody(head, lines, self.head.version)
+        close_framed = framing.is_close_framed(head, self.head.version)
+        response = self._response = ResponseBody(head, lines, close_framed)
         template = self._throttler.template
         self.deadline = self.started + template.timeout
         if template.response_idle_timeout:
@@ -560,8 +561,8 @@ class Exchange:
             # An instance that answers before it took the whole request may leave
             # what is left with nowhere to go, and the client may never stop.
             self._keep_alive = False
-        if version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE):
-            self._keep_alive = False  # its end is the end of the body
+        if framing.is_close_framed(head, version):
+            self._keep_alive = False
         lines = wire_form.response(head, version, self._keep_alive, self.plane.date)
         if self.cold is None:
             return lines

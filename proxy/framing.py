@@ -381,3 +381,11 @@ def response_head(
         head.framing = UNTIL_CLOSE
         head.reusable = False
     return head
+
+
+def is_close_framed(head: ResponseHead, version: str) -> bool:
+    """Whether a client that speaks HTTP/``version`` knows the end of the body by the connection's.
+
+    RFC 9112 §6.3: before HTTP/1.1 there is no chunked coding.
+    """
+    return version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE)

@@ -14,11 +14,10 @@ class ResponseBody:
 
     __slots__ = ("_out", "close_framed", "done", "head", "passed_at")
 
-    def __init__(self, head: ResponseHead, lines: list[bytes], version: str) -> None:
-        """``lines`` are the head for a client that speaks HTTP/``version``."""
+    def __init__(self, head: ResponseHead, lines: list[bytes], close_framed: bool) -> None:
+        """``lines`` are the head as the client gets it."""
         self.head = head
-        # The end of the connection is the end of the body.
-        self.close_framed = version != "1.1" and head.framing in (CHUNKED, UNTIL_CLOSE)
+        self.close_framed = close_framed  # the end of the connection is the end of the body
         self.done = False  # all of it came
         self.passed_at = 0.0  # when something of it came last, if there is a limit to that
         self._out = lines

@@ -110,3 +110,20 @@ def test_endless_interim_answers_are_cut_off(harness: Harness) -> None:
     while (answer := client.message()).status == 103:
         pass
     assert (answer.status, answer.reason) == (502, b"bad_response")
+
+
+def test_interim_answers_to_one_request_do_not_count_for_the_next(harness: Harness) -> None:
+    def script(peer: Peer) -> None:
+        while True:
+            peer.message()
+            for _ in range(100):
+                peer.send(b"HTTP/1.1 103 Early Hints\r\nX: %b\r\n\r\n" % (b"x" * 1000))
+            peer.send(ok())
+
+    harness.service(harness.backend(script))
+    client = harness.connect()
+    for _ in range(4):  # which are more than one may have
+        client.send(get())
+        while (answer := client.message()).status == 103:
+            pass
+        assert answer.status == 200

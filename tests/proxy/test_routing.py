@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.proxy.harness import Harness, get
+from tests.proxy.wire import answering, ok
+from wakeful.config.model import Revision, Template
+from wakeful.events import Backends
 from wakeful.proxy.router import Route, RouteTable, host_name
+from wakeful.proxy.server import RouteTo
 from wakeful.proxy.traffic import choose
 
 
@@ -76,3 +83,21 @@ def test_a_hundred_rolls_fall_as_the_percents_say(percents: list[int]) -> None:
 def test_percents_that_do_not_sum_to_a_hundred_are_a_bug() -> None:
     with pytest.raises(ValueError, match="sum to 100"):
         choose([(50, "a")], 50)
+
+
+def test_each_request_falls_to_a_revision_by_its_roll(harness: Harness) -> None:
+    plane = harness.plane
+    shares = tuple((percent, Revision("a", at, Template())) for at, percent in ((1, 30), (2, 70)))
+    harness.call(lambda: plane.route([RouteTo("a", ("a.test",), shares)]))
+    for _, revision in shares:
+        backend = harness.backend(answering(ok(revision.name.encode())))
+        backends = Backends(harness.endpoints(backend))
+        harness.call(partial(plane.publish, revision.name, backends))
+    rolls = [0, 29, 30, 99]
+    plane.randrange = lambda *_: rolls.pop(0)
+    client = harness.connect()
+    answers = []
+    for _ in range(4):
+        client.send(get())
+        answers.append(client.message().body)
+    assert answers == [b"a-00001"] * 2 + [b"a-00002"] * 2

@@ -127,6 +127,8 @@ def test_behind_a_trusted_proxy_the_instance_and_the_log_know_who_asked(
     backend = harness.backend()
     harness.service(backend)
     client = harness.connect()
+    client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")  # the proxy's own question
+    assert client.message().status == 200
     for address in (b"192.0.2.1", b"192.0.2.2", b"192.0.2.2"):  # the last by a known head
         client.send(
             b"GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: %b\r\n"
@@ -137,12 +139,14 @@ def test_behind_a_trusted_proxy_the_instance_and_the_log_know_who_asked(
     assert client.message().status == 200
     lines = backend.received[0].split(b"\r\n")
     assert [line for line in lines if line.startswith(b"X-Forwarded-For")] == [
+        b"X-Forwarded-For: 127.0.0.1",
         b"X-Forwarded-For: 192.0.2.1, 127.0.0.1",
         b"X-Forwarded-For: 192.0.2.2, 127.0.0.1",
         b"X-Forwarded-For: 192.0.2.2, 127.0.0.1",
         b"X-Forwarded-For: 127.0.0.1",
     ]
     assert [line for line in lines if line.startswith(b"X-Forwarded-Proto")] == [
+        b"X-Forwarded-Proto: http",
         b"X-Forwarded-Proto: https",
         b"X-Forwarded-Proto: https",
         b"X-Forwarded-Proto: https",
@@ -152,4 +156,4 @@ def test_behind_a_trusted_proxy_the_instance_and_the_log_know_who_asked(
     harness.call(harness.plane.access.close)
     harness.plane.access = None
     logged = [json.loads(line)["client_ip"] for line in file.read_text().splitlines()]
-    assert logged == ["192.0.2.1", "192.0.2.2", "192.0.2.2", "127.0.0.1"]
+    assert logged == ["127.0.0.1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "127.0.0.1"]

@@ -1,0 +1,118 @@
+"""An answer whose head is known is fitted to each client all the same."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.proxy.harness import Harness, get, post
+from tests.proxy.wire import PATIENCE, Peer, answering, ok
+
+ANSWER = ok(fields=b"Date: x\r\n")
+CLOSE, KEEP_ALIVE = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
+
+
+def old(request: bytes) -> bytes:
+    return request.replace(b"HTTP/1.1", b"HTTP/1.0")
+
+
+def learn(harness: Harness) -> None:
+    for _ in range(2):
+        client = harness.get()
+        assert client.message().get("Date") == b"x"
+        client.close()
+    assert harness.call(lambda: harness.plane.known_responses.get(ANSWER.partition(b"\r\n\r\n")[0]))
+
+
+@pytest.mark.parametrize(
+    ("request_", "said", "kept"),
+    [
+        (get(), None, True),
+        (get(b"/x?y"), None, True),
+        (post(b"body"), None, True),
+        (get(fields=CLOSE), b"close", False),
+        (old(get()), b"close", False),
+        (old(get(fields=KEEP_ALIVE)), b"keep-alive", True),
+        (old(post(b"body", fields=KEEP_ALIVE)), b"keep-alive", True),
+    ],
+)
+def test_whether_the_connection_is_kept_is_each_clients(
+    harness: Harness, request_: bytes, said: bytes | None, kept: bool
+) -> None:
+    harness.service(harness.backend(answering(ANSWER)))
+    learn(harness)
+    client = harness.connect()
+    for _ in range(2 if kept else 1):
+        client.send(request_)
+        answer = client.message()
+        assert (answer.body, answer.get("Connection")) == (b"hello", said)
+    if not kept:
+        assert client.ending() == "end"
+
+
+def test_one_that_comes_before_the_end_of_the_request_ends_the_connection(
+    harness: Harness,
+) -> None:
+    """What is left of the body has nowhere to go."""
+
+    def script(peer: Peer) -> None:
+        while True:
+            peer.head()
+            peer.send(ANSWER)
+
+    harness.service(harness.backend(script))
+    learn(harness)
+    client = harness.connect()
+    client.send(post(b"body")[:-1])
+    answer = client.message()
+    assert (answer.body, answer.get("Connection")) == (b"hello", b"close")
+    assert client.ending() == "end"
+
+
+def test_one_that_comes_while_we_drain_ends_the_connection(harness: Harness) -> None:
+    gate = threading.Event()
+
+    def script(peer: Peer) -> None:
+        while b"/last" not in peer.message().start:
+            peer.send(ANSWER)
+        gate.wait(PATIENCE)
+        peer.send(ANSWER)
+        peer.ending()
+
+    harness.service(backend := harness.backend(script))
+    learn(harness)
+    client = harness.get(b"/last")
+    harness.wait_for(lambda: backend.requests == 3)
+    finished = harness.spawn(harness.plane.drain())
+    harness.wait_for(lambda: harness.plane.draining)
+    gate.set()
+    answer = client.message()
+    assert (answer.body, answer.get("Connection")) == (b"hello", b"close")
+    assert client.ending() == "end"
+    client.close()
+    finished()
+
+
+def test_a_head_is_not_known_by_what_came_of_it(harness: Harness) -> None:
+    """All but the empty line: a field may still follow."""
+    head = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 0"
+    turn = 0
+
+    def script(peer: Peer) -> None:
+        nonlocal turn
+        while True:
+            peer.message()
+            turn += 1
+            if turn < 3:
+                peer.send(head + b"\r\n\r\n")
+            else:
+                peer.send(head)
+                harness.beat()
+                peer.send(b"\r\nX-More: 1\r\n\r\n")
+
+    harness.service(harness.backend(script))
+    client = harness.connect()
+    for wanted in (None, None, b"1"):
+        client.send(get())
+        assert client.message().get("X-More") == wanted
