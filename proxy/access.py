@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from wakeful.proxy.throttler import Slot, Throttler
 
 _FLUSH_SECONDS: Final = 0.2
-# Lines handed over at once: to wake the writer, and to share the interpreter with it, costs
-# as much as to make some hundred.
+# Lines handed over at once. To wake the writer, and to share the interpreter with it, costs as
+# much as to make some; what is joined at once keeps requests waiting.
 _HANDED: Final = 256
 
 

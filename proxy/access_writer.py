@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 # When the reader of the log stands still, requests do not: what is over this
 # many batches is dropped and counted.
-_BACKLOG = 128
+_BACKLOG = 512
 
 
 class Writer:
