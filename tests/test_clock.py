@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -126,3 +127,20 @@ def test_with_neither_timers_nor_events_time_stands_still() -> None:
     task.cancel()
     loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
     loop.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interrupt_before_the_first_step_is_all_that_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted() -> SimulatedLoop:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr("wakeful.clock.SimulatedLoop", interrupted)
+    running = main()
+    with pytest.raises(KeyboardInterrupt):
+        run_simulated(running)
+    assert inspect.getcoroutinestate(running) == inspect.CORO_CLOSED

@@ -111,5 +111,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 def run_simulated(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end under simulated time."""
-    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        return runner.run(main)
+    try:
+        with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+            return runner.run(main)
+    finally:
+        main.close()  # an interrupt may have come before it began, and it would be missed aloud
