@@ -8,6 +8,7 @@ Chunk extensions are held to their grammar and dropped.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from wakeful.proxy import grammar
@@ -36,11 +37,14 @@ class TrailersTooLarge(Malformed):
 class ChunkedReader:
     """Takes one body apart, in whatever pieces it comes."""
 
-    __slots__ = ("_held", "_left", "_limit", "_most_fields", "_overhead", "trailers")
+    __slots__ = ("_fields", "_held", "_left", "_limit", "_most_fields", "_overhead", "trailers")
 
-    def __init__(self, limit: int, most_fields: int) -> None:
-        """``limit`` and ``most_fields`` bound the trailers: bytes and fields."""
+    def __init__(
+        self, limit: int, most_fields: int, fields: Callable[[bytes], Headers] = grammar.fields
+    ) -> None:
+        """``limit`` (bytes) and ``most_fields`` bound the trailers, ``fields`` reads them."""
         self.trailers: Headers = []
+        self._fields = fields
         self._limit = limit
         self._most_fields = most_fields
         self._held = b""  # the beginning of a line, or of the trailers
@@ -103,7 +107,7 @@ class ChunkedReader:
             self._bound(len(data), 0)
             self._held = data
             return None
-        self.trailers = grammar.fields(data[: end + 4])
+        self.trailers = self._fields(data[: end + 4])
         self._bound(end, len(self.trailers))
         return data[end + 4 :]
 

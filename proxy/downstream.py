@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # RFC 9112 §2.2: empty lines before a request are skipped; more than these are no accident.
 _MOST_EMPTY_LINES: Final = 8
+_EMPTY: Final = (b"", b"\r")  # what came of a head that has not begun
 
 
 class Downstream(asyncio.Protocol):
@@ -293,9 +294,9 @@ class Downstream(asyncio.Protocol):
         end = data.find(b"\r\n\r\n", at + max(seen - 3, 0)) + 4
         if end < 4:
             self._partial = beginning = data[at:]
-            if beginning and beginning != b"\r":
+            if beginning not in _EMPTY:
                 request_head.check_beginning(beginning, seen, self._plane.limits)
-                self._watch_head()
+            self._watch_head()
             return len(data) - before
         self._partial = b""
         self._empty_lines = 0
@@ -444,7 +445,7 @@ class Downstream(asyncio.Protocol):
                 self.deadline = now + self._plane.limits.idle_timeout
                 return
             transport.abort()
-        elif self._partial:
+        elif self._partial not in _EMPTY:
             self._answer_refusal(reply.HEAD_TIMEOUT)
         else:
             self._closing = True

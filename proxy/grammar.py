@@ -69,10 +69,7 @@ def response(head: bytes) -> tuple[int, bytes, str, Headers]:
     if line is None:
         raise Malformed("the status line is malformed")
     version, status, phrase = line.groups(b"")
-    try:
-        headers = fields(head, line.end())
-    except Malformed:
-        headers = fields(_SPACED_NAME.sub(rb"\1", head[line.end() - 2 :]), 2)
+    headers = response_fields(head, line.end())
     return int(status), phrase, version.decode("ascii"), headers
 
 
@@ -87,6 +84,14 @@ def fields(block: bytes, start: int = 0) -> Headers:
     if lines is None or lines.end() != end:
         raise Malformed("a header field is malformed")
     return [(name, value.rstrip(b"\t ")) for name, value in _FIELD.findall(block, start)]
+
+
+def response_fields(block: bytes, start: int = 0) -> Headers:
+    """The same of an answer, where white space before a colon is no error."""
+    try:
+        return fields(block, start)
+    except Malformed:
+        return fields(_SPACED_NAME.sub(rb"\1", b"\r\n" + block[start:]), 2)
 
 
 def target_length(beginning: bytes) -> int:

@@ -270,6 +270,8 @@ BODIES: dict[str, tuple[bytes, ...]] = {
     "a trailer without a colon": (b"5\r\nhello\r\n0\r\nX\r\n\r\n", b"hello", CUT),
     "NUL in a trailer": (b"5\r\nhello\r\n0\r\nX: a\0b\r\n\r\n", b"hello", CUT),
     "CR in a trailer": (b"5\r\nhello\r\n0\r\nX: a\rY: b\r\n\r\n", b"hello", CUT),
+    # RFC 9112 §5.1: white space before a colon MUST be removed.
+    "a space before the colon of a trailer": (b"5\r\nhello\r\n0\r\nX : a\r\n\r\n", b"hello"),
     "a space in a trailer's name": (b"5\r\nhello\r\n0\r\nX Y: a\r\n\r\n", b"hello", CUT),
 } | {
     f"ends after {part!r}": (part, CUT)

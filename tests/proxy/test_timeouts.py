@@ -45,6 +45,18 @@ def test_a_head_that_begins_behind_an_answer_is_given_up_as_well(harness: Harnes
     assert client.message().status == 408
 
 
+@pytest.mark.parametrize("first", [b"\r\n", b"\r", b"\r\n\r"])
+def test_nothing_but_empty_lines_buys_no_time_either(harness: Harness, first: bytes) -> None:
+    client = harness.connect()
+    client.send(first)
+    harness.beat()
+    harness.clock.forward(9)
+    client.send(b"\r\n"[first.endswith(b"\r") :])
+    harness.beat()
+    harness.clock.forward(2)
+    assert client.rest() == b""  # there is no request that an answer could be to
+
+
 def test_an_idle_connection_is_closed_without_a_word(harness: Harness) -> None:
     harness.service(harness.backend())
     fresh, used = harness.connect(), harness.connect()
