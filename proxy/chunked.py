@@ -8,7 +8,6 @@ Chunk extensions are held to their grammar and dropped.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Final
 
 from wakeful.proxy import grammar
@@ -37,14 +36,15 @@ class TrailersTooLarge(Malformed):
 class ChunkedReader:
     """Takes one body apart, in whatever pieces it comes."""
 
-    __slots__ = ("_fields", "_held", "_left", "_limit", "_most_fields", "_overhead", "trailers")
+    __slots__ = ("_answered", "_held", "_left", "_limit", "_most_fields", "_overhead", "trailers")
 
-    def __init__(
-        self, limit: int, most_fields: int, fields: Callable[[bytes], Headers] = grammar.fields
-    ) -> None:
-        """``limit`` (bytes) and ``most_fields`` bound the trailers, ``fields`` reads them."""
+    def __init__(self, limit: int, most_fields: int, *, answered: bool = False) -> None:
+        """``limit`` (bytes) and ``most_fields`` bound the trailers.
+
+        In what is ``answered`` blanks behind a size and before a colon are no error.
+        """
         self.trailers: Headers = []
-        self._fields = fields
+        self._answered = answered
         self._limit = limit
         self._most_fields = most_fields
         self._held = b""  # the beginning of a line, or of the trailers
@@ -85,6 +85,8 @@ class ChunkedReader:
         return (body[0] if len(body) == 1 else b"".join(body)), None
 
     def _begin_chunk(self, line: bytes) -> None:
+        if self._answered:
+            line = line.rstrip(b"\t ")  # old servers fill up a place of fixed width
         size = _SIZE_LINE.fullmatch(line)
         if size is None or len(line) > _LONGEST_LINE:
             raise Malformed("the size of a chunk is malformed")
@@ -107,7 +109,8 @@ class ChunkedReader:
             self._bound(len(data), 0)
             self._held = data
             return None
-        self.trailers = self._fields(data[: end + 4])
+        read = grammar.response_fields if self._answered else grammar.fields
+        self.trailers = read(data[: end + 4])
         self._bound(end, len(self.trailers))
         return data[end + 4 :]
 

@@ -7,6 +7,7 @@ hop is added to them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final, TypeAlias
@@ -20,8 +21,19 @@ _KEPT: Final = (
     (b"x-forwarded-proto", b"X-Forwarded-Proto"),
     (b"x-forwarded-host", b"X-Forwarded-Host"),
     (b"x-forwarded-port", b"X-Forwarded-Port"),
+    (b"x-forwarded-prefix", b"X-Forwarded-Prefix"),
+    (b"x-forwarded-protocol", b"X-Forwarded-Protocol"),
+    (b"x-forwarded-scheme", b"X-Forwarded-Scheme"),
+    (b"x-forwarded-server", b"X-Forwarded-Server"),
+    (b"x-forwarded-ssl", b"X-Forwarded-Ssl"),
     (b"x-real-ip", b"X-Real-IP"),
 )
+# RFC 7239 §4: elements with commas between them, of which those in quotes are none.
+_HOP: Final = rb'(?:[^",]|"(?:[^"\\]|\\.)*+")++'
+_HOPS: Final = re.compile(rb"(?:%b|,)*+" % _HOP)
+_EACH_HOP: Final = re.compile(_HOP)
+# An address as proxies write it: RFC 7239 §6 knows a port behind it.
+_ADDRESS: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+|(.*)")
 
 
 def within(networks: Sequence[Network], address: str) -> bool:
@@ -42,7 +54,9 @@ def fields(peer: bytes, host: bytes, version: str = "1.1", claims: Claims = ()) 
     """
     said: dict[bytes, bytes] = {}
     for name, value in claims:
-        said[name] = b"%b, %b" % (said[name], value) if name in said else value
+        if value:
+            said[name] = b"%b, %b" % (said[name], value) if name in said else value
+    before = _elements(said.get(b"forwarded", b""))
     said.setdefault(b"x-forwarded-proto", b"http")
     said.setdefault(b"x-forwarded-host", host)
     hops = [hop for part in said.get(b"x-forwarded-for", b"").split(b",") if (hop := part.strip())]
@@ -50,8 +64,8 @@ def fields(peer: bytes, host: bytes, version: str = "1.1", claims: Claims = ()) 
     return b"X-Forwarded-For: %b\r\n%bForwarded: %b\r\nVia: %b wakeful\r\n\r\n" % (
         b", ".join(hops),
         b"".join(b"%b: %b\r\n" % (shown, said[name]) for name, shown in _KEPT if name in said),
-        said[b"forwarded"] + b", for=" + _node(peer)
-        if b"forwarded" in said
+        b", ".join((*before, b"for=" + _node(peer)))
+        if before
         else _forwarded(hops, said[b"x-forwarded-host"], said[b"x-forwarded-proto"]),
         version.encode("ascii"),
     )
@@ -66,9 +80,19 @@ def client(networks: Sequence[Network], peer: str, claims: Claims) -> str:
         for hop in value.decode("latin-1").split(",")
     ]
     address = peer
-    while chain and within(networks, address) and _is_address(chain[-1]):
-        address = chain.pop()
+    while chain and within(networks, address):
+        before = _address(chain.pop())
+        if not before:
+            break
+        address = before
     return address
+
+
+def _elements(forwarded: bytes) -> list[bytes]:
+    """Those of a Forwarded field; none if a quote is left open, since more could not be added."""
+    if _HOPS.fullmatch(forwarded) is None:
+        return []
+    return [hop for part in _EACH_HOP.findall(forwarded) if (hop := part.strip(b"\t "))]
 
 
 def _forwarded(hops: Sequence[bytes], host: bytes, proto: bytes) -> bytes:
@@ -83,14 +107,18 @@ def _forwarded(hops: Sequence[bytes], host: bytes, proto: bytes) -> bytes:
 
 def _node(hop: bytes) -> bytes:
     """RFC 7239 §6: an address, or that it is not known."""
-    if not _is_address(hop.decode("latin-1")):
+    address = _address(hop.decode("latin-1")).encode("ascii")
+    if not address:
         return b"unknown"
-    return b'"[%b]"' % hop if b":" in hop else hop
+    return b'"[%b]"' % address if b":" in address else address
 
 
-def _is_address(text: str) -> bool:
+def _address(hop: str) -> str:
+    """Without brackets and port; empty for what is no address."""
+    match = _ADDRESS.fullmatch(hop)
+    address = match[match.lastindex or 3] if match else ""
     try:
-        ip_address(text)
+        ip_address(address)
     except ValueError:
-        return False
-    return True
+        return ""
+    return address

@@ -158,6 +158,7 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
     options: list[bytes] = []
     upgrade: list[bytes] = []
     claims: Headers = []
+    has_tracestate = False
     special = REQUEST_SPECIAL
 
     for name, value in headers:
@@ -175,14 +176,17 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
         elif lower == b"upgrade":
             upgrade.append(value)
         elif lower == b"expect":
-            if value.lower() != b"100-continue":
-                raise BadRequest("this expectation cannot be met", 417, "expectation_failed")
-            head.expect_continue = version == "1.1"  # RFC 9110 §10.1.1: ignored from HTTP/1.0
+            head.expect_continue |= _expects_continue(value)
         elif lower == b"x-request-id":
-            head.has_request_id = True
-            fields += (name, b": ", value, b"\r\n")
+            if value:
+                head.has_request_id = True
+                fields += (name, b": ", value, b"\r\n")
         elif lower == b"traceparent":
-            head.has_traceparent = True
+            if value:
+                head.has_traceparent = True
+                fields += (name, b": ", value, b"\r\n")
+        elif lower == b"tracestate":
+            has_tracestate = True
             fields += (name, b": ", value, b"\r\n")
         elif lower in CLAIMS:
             claims.append((lower, value))
@@ -202,9 +206,22 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
         head.has_traceparent &= b"traceparent" not in named
         if upgrade and b"upgrade" in named and version == "1.1" and bodiless:
             head.upgrade = _offered(upgrade)
+    if has_tracestate and not head.has_traceparent:
+        # W3C Trace Context §3.3: it is of a trace that is not gone on with.
+        head.fields = without(head.fields, _TRACESTATE)
+    if version == "1.0":
+        head.expect_continue = False  # RFC 9110 §10.1.1
     if method in _BY_HOPS:
         _count_hop(head)
     return head
+
+
+def _expects_continue(value: bytes) -> bool:
+    """RFC 9110 §10.1.1: a list, of which nothing else can be met."""
+    expected = {name.lower() for name in elements([value])}
+    if expected - {b"100-continue"}:
+        raise BadRequest("this expectation cannot be met", 417, "expectation_failed")
+    return bool(expected)
 
 
 def _offered(upgrade: list[bytes]) -> bytes | None:
@@ -310,11 +327,12 @@ def _count_hop(head: RequestHead) -> None:
     fields = head.fields
     for at in range(0, len(fields), 4):
         if fields[at].lower() == b"max-forwards" and fields[at + 2].isdigit():
-            left = int(fields[at + 2][:18])
+            left = int(fields[at + 2].lstrip(b"0")[:18] or b"0")
             head.last_hop |= left == 0
             fields[at + 2] = b"%d" % max(left - 1, 0)
 
 
+_TRACESTATE: Final = frozenset((b"tracestate",))
 # Methods that Max-Forwards is for.
 _BY_HOPS: Final = frozenset((b"OPTIONS", b"TRACE"))
 

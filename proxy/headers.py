@@ -26,7 +26,12 @@ CLAIMS: Final = frozenset(
         b"x-forwarded-for",
         b"x-forwarded-host",
         b"x-forwarded-port",
+        b"x-forwarded-prefix",
         b"x-forwarded-proto",
+        b"x-forwarded-protocol",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
         b"x-real-ip",
     )
 )
@@ -43,7 +48,9 @@ REQUEST_SPECIAL: Final = (
     _HOP_BY_HOP
     | _DISGUISED_CLAIMS
     | _DISGUISES
-    | frozenset((b"host", b"content-length", b"expect", b"x-request-id", b"traceparent"))
+    | frozenset(
+        (b"host", b"content-length", b"expect", b"x-request-id", b"traceparent", b"tracestate")
+    )
 )
 RESPONSE_SPECIAL: Final = _HOP_BY_HOP | frozenset((b"content-length", b"date"))
 

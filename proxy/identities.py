@@ -10,9 +10,10 @@ from typing import Final
 _TRACE_BYTES: Final = 16
 _PARENT_BYTES: Final = 8
 _REQUEST_ID: Final = b"X-Request-Id: "
-# W3C Trace Context §3.2.2: version, trace id, parent id; flags 00, not recorded here.
+# W3C Trace Context §3.2: version, trace id, parent id, flags. Nothing is recorded here, but
+# most tracers do as their caller says, and "not sampled" would silence them.
 _TRACE: Final = b"\r\ntraceparent: 00-"
-_END: Final = b"-00\r\n"
+_END: Final = b"-01\r\n"
 
 _LINE: Final = len(_REQUEST_ID) + 2 * _TRACE_BYTES + len(b"\r\n")
 _AT_A_TIME: Final = 128

@@ -210,9 +210,7 @@ class Upstream(asyncio.Protocol):
         self._left = head.length if head.framing is LENGTH else 0
         self._chunks = None
         if head.framing is CHUNKED:
-            self._chunks = ChunkedReader(
-                _MAX_TRAILERS, _MAX_TRAILER_FIELDS, grammar.response_fields
-            )
+            self._chunks = ChunkedReader(_MAX_TRAILERS, _MAX_TRAILER_FIELDS, answered=True)
         if data or head.framing is NONE or (head.framing is LENGTH and not self._left):
             self._read_body(exchange, head, data)
         else:

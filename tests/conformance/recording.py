@@ -204,7 +204,7 @@ def as_the_client_sent_it(request: Request) -> Request:
 
 
 _MADE_ID = re.compile(rb"[0-9a-f]{32}")
-_MADE_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00")
+_MADE_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-01")
 
 
 class Recording:

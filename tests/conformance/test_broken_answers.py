@@ -242,7 +242,8 @@ BODIES: dict[str, tuple[bytes, ...]] = {
     "a quoted extension": (b'5;a="b;c\\"d"\r\nhello' + LAST, b"hello"),
     "an extension at last": (b"5\r\nhello\r\n0;a=b\r\n\r\n", b"hello"),
     "an extension amid white space": (b"5 ; a = b\r\nhello" + LAST, b"hello", CUT),
-    "white space behind a size": (b"5 \r\nhello" + LAST, b"hello", CUT),
+    # Not in the grammar, but all proxies read it: old servers fill up a place of fixed width.
+    "white space behind a size": (b"5 \t\r\nhello\r\n0   \r\n\r\n", b"hello"),
     "white space before a size": (b" 5\r\nhello" + LAST, CUT),
     "a size with 0x": (b"0x5\r\nhello" + LAST, CUT),
     "a size with a sign": (b"+5\r\nhello" + LAST, CUT),

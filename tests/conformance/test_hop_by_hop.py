@@ -81,6 +81,11 @@ NOMINATED: dict[str, Row] = {
     "Via": (asking(b"Connection: Via", b"Via: 1.1 x"), PLAIN, asking(b"Via: 1.1 x"), 400),
     "the request id": (asking(b"Connection: X-Request-Id", b"X-Request-Id: mine"), PLAIN),
     "the trace": (asking(b"Connection: traceparent", b"traceparent: 00-a-b-01"), PLAIN),
+    # W3C Trace Context §3.3: a state is of its trace, and goes with it.
+    "the trace that has a state": (
+        asking(b"Connection: traceparent", b"traceparent: 00-a-b-01", b"tracestate: a=1"),
+        PLAIN,
+    ),
     "a trailer": (  # "any header or trailer field(s)"
         posting(b"Connection: X-Sum", CHUNKED, body=b"4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n"),
         posting(CHUNKED, body=CHUNKS),
@@ -111,6 +116,10 @@ CLAIMS: dict[str, Row] = {
         "X-Forwarded-Proto": (b"X-Forwarded-Proto: https",),
         "X-Forwarded-Host": (b"X-Forwarded-Host: b.test",),
         "X-Forwarded-Port": (b"X-Forwarded-Port: 443",),
+        "what frameworks read of it": (
+            *(b"X-Forwarded-Ssl: on", b"X-Forwarded-Scheme: https", b"X-Forwarded-Prefix: /x"),
+            *(b"X-Forwarded-Protocol: ssl", b"X-Forwarded-Server: b.test"),
+        ),
         "X-Real-IP": (b"X-Real-IP: 6.6.6.6",),
         "Forwarded": (b'Forwarded: for="[::6]";proto=https', b"forwarded: by=x"),
         # What WSGI and CGI programs cannot tell from them (CVE-2015-0219)
@@ -137,6 +146,10 @@ HOPS: dict[str, Row] = {
     "OPTIONS with three left": (
         asking(b"Max-Forwards: 3", start=_OPTIONS),
         asking(b"Max-Forwards: 2", start=_OPTIONS),
+    ),
+    "OPTIONS with some left, behind zeros": (
+        asking(b"Max-Forwards: " + b"0" * 30 + b"12", start=_OPTIONS),
+        asking(b"Max-Forwards: 11", start=_OPTIONS),
     ),
     "OPTIONS with one left": (
         asking(b"Max-Forwards: 1", start=_OPTIONS),

@@ -140,9 +140,13 @@ PASSED: dict[str, Row] = {
     "names like those of framing": same(b"Content-Lengths: 5", b"XTransfer-Encoding: chunked"),
     "request id": same(b"X-Request-Id: mine"),
     "trace context": same(
-        b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
         b"tracestate: a=1,b=2",
     ),
+    "a trace's state without a trace": (asking(b"tracestate: a=1"), PLAIN),
+    # An instance finds what it may rely on.
+    "no request id": (asking(b"X-Request-Id:"), PLAIN),
+    "no trace": (asking(b"traceparent:", b"tracestate: a=1"), PLAIN),
     "trailers announced": (*same(b"Trailer: X-Sum"), PLAIN),
     # RFC 9110 §11.7.2: for a proxy that asked for it; one that did not MAY relay it.
     "credentials for a proxy": (*same(b"Proxy-Authorization: Basic dTpw"), PLAIN),

@@ -176,9 +176,18 @@ ATTACKS |= {
         asking(b"Expect:" + value, length(SMUGGLED), body=SMUGGLED),
         AS_BODY,
     )
-    for value in (b" y 100-continue", b" 100-continue y", b"", b" 100-continue, 100-continue",
-        b" 100", b' "100-continue"', b" 100-continue;x", b" 100-continued")
+    for value in (b" y 100-continue", b" 100-continue y", b" 100", b' "100-continue"',
+        b" 100-continue;x", b" 100-continued")
 }  # fmt: skip
+# RFC 9110 §5.6.1.2, §10.1.1: a list, whose empty elements MUST be ignored.
+ATTACKS |= {
+    f"Expect: {value!r}": (
+        asking(b"Expect:" + value, length(SMUGGLED), body=SMUGGLED),
+        asking(b"Expect:" + value, length(SMUGGLED), body=SMUGGLED),
+        asking(b"Expect: 100-continue", length(SMUGGLED), body=SMUGGLED) if value else AS_BODY,
+    )
+    for value in (b"", b" 100-continue, 100-continue", b" ,100-continue", b" 100-Continue ,")
+}
 ATTACKS |= {
     f"Expect: {value!r}": (asking(b"Expect:" + value, length(SMUGGLED), body=SMUGGLED), 400)
     for value in (b" 100-continue\x00", b"\n 100-continue", b" 100-contin\rue", b"\x0b100-continue")

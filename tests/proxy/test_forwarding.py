@@ -65,7 +65,7 @@ def test_a_known_head_does_not_carry_identities_over(harness: Harness) -> None:
         client.send(get())
         client.message()
     ids = re.findall(rb"X-Request-Id: ([0-9a-f]{32})\r\n", backend.received[0])
-    traces = re.findall(rb"traceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-00)\r\n", backend.received[0])
+    traces = re.findall(rb"traceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-01)\r\n", backend.received[0])
     assert len(ids) == len(set(ids)) == len(traces) == len(set(traces)) == 3
 
 

@@ -10,7 +10,7 @@ import pytest
 from wakeful.proxy.identities import identities, missing
 
 LINES = re.compile(
-    rb"(X-Request-Id: ([0-9a-f]{32})\r\n)(traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-00\r\n)"
+    rb"(X-Request-Id: ([0-9a-f]{32})\r\n)(traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-01\r\n)"
 )
 
 

@@ -61,6 +61,8 @@ def test_what_a_proxy_of_ours_says_is_kept_and_the_proxy_is_added() -> None:
         (b"x-forwarded-proto", b"https"),
         (b"x-forwarded-host", b"shop.example"),
         (b"x-forwarded-port", b"443"),
+        (b"x-forwarded-ssl", b"on"),
+        (b"x-forwarded-prefix", b"/shop"),
         (b"x-real-ip", b"192.0.2.1"),
     ]
     assert told(b"10.0.0.2", claims) == {
@@ -68,6 +70,8 @@ def test_what_a_proxy_of_ours_says_is_kept_and_the_proxy_is_added() -> None:
         b"X-Forwarded-Proto": b"https",
         b"X-Forwarded-Host": b"shop.example",
         b"X-Forwarded-Port": b"443",
+        b"X-Forwarded-Ssl": b"on",
+        b"X-Forwarded-Prefix": b"/shop",
         b"X-Real-IP": b"192.0.2.1",
         b"Forwarded": b'for=192.0.2.1;host="shop.example";proto=https, '
         b'for="[2001:db8::1]", for=10.0.0.1, for=10.0.0.2',
@@ -79,6 +83,56 @@ def test_its_forwarded_field_is_added_to() -> None:
     claims = [(b"forwarded", b"for=192.0.2.1;proto=https"), (b"forwarded", b"for=10.0.0.1")]
     assert told(b"10.0.0.2", claims)[b"Forwarded"] == (
         b"for=192.0.2.1;proto=https, for=10.0.0.1, for=10.0.0.2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "passed"),
+    [
+        ([b"for=1.1.1.1,"], b"for=1.1.1.1, "),
+        ([b"for=1.1.1.1", b"", b" , ,", b"for=2.2.2.2"], b"for=1.1.1.1, for=2.2.2.2, "),
+        ([b'for="a,b"; by="c\\"d" ,e=f'], b'for="a,b"; by="c\\"d", e=f, '),
+        # RFC 9110 §5.6.1.1: no empty element is generated; here there is no other.
+        ([b""], b""),
+        ([b" ,, "], b""),
+        # What is added to an open quote would be within it.
+        ([b'for="1.1.1.1'], b""),
+        ([b'for="1.1.1.1\\"'], b""),
+    ],
+)
+def test_a_forwarded_field_that_cannot_be_added_to_is_none(
+    values: list[bytes], passed: bytes
+) -> None:
+    forwarded = told(b"10.0.0.2", [(b"forwarded", value) for value in values])[b"Forwarded"]
+    assert forwarded == (passed + b"for=10.0.0.2" if passed else told(b"10.0.0.2")[b"Forwarded"])
+
+
+def test_what_is_claimed_with_no_word_is_not_claimed() -> None:
+    names = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
+    assert told(b"10.0.0.2", [(name, b"") for name in names]) == told(b"10.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("hop", "node"),
+    [
+        (b"192.0.2.1:4711", b"192.0.2.1"),
+        (b"[2001:db8::1]:80", b'"[2001:db8::1]"'),
+        (b"[2001:db8::1]", b'"[2001:db8::1]"'),
+        (b"2001:db8::1", b'"[2001:db8::1]"'),
+        (b"192.0.2.1:", b"unknown"),
+        (b"192.0.2.1:x", b"unknown"),
+        (b"[192.0.2.1", b"unknown"),
+        (b"host:80", b"unknown"),
+    ],
+)
+def test_a_port_behind_an_address_hides_it_from_nobody(hop: bytes, node: bytes) -> None:
+    claims = [(b"x-forwarded-for", hop)]
+    said = told(b"10.0.0.2", claims)
+    assert said[b"X-Forwarded-For"] == hop + b", 10.0.0.2"
+    assert said[b"Forwarded"].startswith(b"for=" + node + b";host=")
+    address = node.strip(b'"[]').decode()
+    assert forwarding.client(OURS, "10.0.0.2", claims) == (
+        "10.0.0.2" if address == "unknown" else address
     )
 
 
@@ -99,7 +153,7 @@ def test_nothing_claimed_leaves_its_place_in_forwarded(claims: list[tuple[bytes,
 
 
 def _proto(claims: list[tuple[bytes, bytes]]) -> bytes:
-    return b", ".join(value for name, value in claims if name == b"x-forwarded-proto")
+    return b", ".join(value for name, value in claims if name == b"x-forwarded-proto" and value)
 
 
 @pytest.mark.parametrize(
