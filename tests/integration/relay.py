@@ -45,6 +45,7 @@ class Relay:
         assert self._listener is not None
         self._ended.set()
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()  # which accepts, and may be just about to add two sockets
         self._break(self._sockets)
         for thread in self._threads:
             thread.join()
