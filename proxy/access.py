@@ -57,8 +57,7 @@ class AccessLog:
             note = head.note = self._note(head)
         if not self._is_json:
             what = note % (exchange.status, exchange.sent)
-            asked_by = downstream.asked_by(head).encode("ascii", "replace")
-            self._add(access_format.COMMON_LINE % (asked_by, self._today(), what))
+            self._add(access_format.COMMON_LINE % (_peer(downstream, head), self._today(), what))
             return
         client = downstream.note
         if not client or head.claims is not None:
@@ -117,7 +116,7 @@ class AccessLog:
         self._writer.close()
 
     def _client(self, downstream: Downstream, head: RequestHead) -> bytes:
-        client = access_format.client(downstream.asked_by(head).encode("ascii", "replace"))
+        client = access_format.client(_peer(downstream, head))
         if head.claims is None:
             downstream.note = client
         return client
@@ -153,3 +152,10 @@ class AccessLog:
         if self._lines:
             self._writer.write(b"".join(self._lines), len(self._lines))
             self._lines.clear()
+
+
+def _peer(downstream: Downstream, head: RequestHead) -> bytes:
+    """Who asked."""
+    if head.claims is None:
+        return downstream.peer
+    return downstream.asked_by(head).encode("ascii", "replace")
