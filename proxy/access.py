@@ -57,11 +57,14 @@ class AccessLog:
             note = head.note = self._note(head)
         if not self._is_json:
             what = note % (exchange.status, exchange.sent)
-            self._add(access_format.COMMON_LINE % (_peer(downstream, head), self._today(), what))
+            asked_by = _asked_by(downstream, head)
+            self._add(access_format.COMMON_LINE % (asked_by, self._today(), what))
             return
         client = downstream.note
         if not client or head.claims is not None:
-            client = self._client(downstream, head)
+            client = access_format.client(_asked_by(downstream, head))
+            if head.claims is None:
+                downstream.note = client
         started = exchange.started
         if not self._since <= started < self._until:
             self._begin(started, now)
@@ -115,12 +118,6 @@ class AccessLog:
         self._flush()
         self._writer.close()
 
-    def _client(self, downstream: Downstream, head: RequestHead) -> bytes:
-        client = access_format.client(_peer(downstream, head))
-        if head.claims is None:
-            downstream.note = client
-        return client
-
     def _begin(self, started: float, now: float) -> None:
         """Another millisecond: of the wall clock, which leads the data plane's by so much."""
         wall = time.time() - now
@@ -154,8 +151,7 @@ class AccessLog:
             self._lines.clear()
 
 
-def _peer(downstream: Downstream, head: RequestHead) -> bytes:
-    """Who asked."""
+def _asked_by(downstream: Downstream, head: RequestHead) -> bytes:
     if head.claims is None:
         return downstream.peer
     return downstream.asked_by(head).encode("ascii", "replace")

@@ -22,22 +22,24 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = "0.000"  # in the queue, in ms
 _NAMED: Final = b',"request_id":"'
-_MOST_KEPT: Final = 4096
+_MOST_KEPT: Final = 1024
 
 Key = TypeVar("Key")
 
 # Who asked, the date, and the head's note with status and size in it.
 COMMON_LINE: Final = b"%b - - [%b] %b\n"
 
+_MILLISECONDS: Final[list[bytes]] = [b"0.%03d" % number for number in range(1000)]
+_MICROSECONDS: Final[list[bytes]] = [b"%03d" % number for number in range(1000)]
+
 
 class JsonLines:
     """Lines of JSON. Numbers that come again and again are kept as they are written."""
 
-    __slots__ = ("_durations", "_sizes", "_statuses")
+    __slots__ = ("_sizes", "_statuses")
 
     def __init__(self) -> None:
         self._statuses: dict[int, bytes] = {}
-        self._durations: dict[int, bytes] = {}  # microseconds
         self._sizes: dict[int, bytes] = {}  # of answers to requests without a body
 
     def line(
@@ -59,18 +61,20 @@ class JsonLines:
         code = self._statuses.get(status)
         if code is None:
             code = _kept(self._statuses, status, b',"status":%d,' % status)
-        microseconds = int(seconds * 1_000_000)
-        took = self._durations.get(microseconds)
-        if took is None:
-            took = _kept(self._durations, microseconds, b"%.6f" % (microseconds / 1_000_000))
         sizes = None if received else self._sizes.get(sent)
         if sizes is None:
             sizes = b',"size":%d,"bytes_read":%d' % (sent, received)
             if not received:
                 _kept(self._sizes, sent, sizes)
+        microseconds = int(seconds * 1_000_000)
+        if 0 <= microseconds < 1_000_000:
+            took = _MILLISECONDS[microseconds // 1000]
+            more = _MICROSECONDS[microseconds % 1000]
+        else:
+            took, more = b"%.6f" % seconds, b""
         if not request_id:
-            return b"".join((begun, code, note, client, took, sizes, place, b"}\n"))
-        named = (begun, code, note, client, took, sizes, place, _NAMED, request_id, b'"}\n')
+            return b"".join((begun, code, note, client, took, more, sizes, place, b"}\n"))
+        named = (begun, code, note, client, took, more, sizes, place, _NAMED, request_id, b'"}\n')
         return b"".join(named)
 
 

@@ -275,8 +275,10 @@ class Exchange:
     def response_known(self, head: ResponseHead) -> None:
         """The head is decided; it may be shared with other exchanges."""
         assert self._throttler is not None
-        lines = self._begin_response(head)
         close_framed = framing.is_close_framed(head, self.head.version)
+        if close_framed:
+            self._keep_alive = False
+        lines = self._begin_response(head)
         response = self._response = ResponseBody(head, lines, close_framed)
         template = self._throttler.template
         self.deadline = self.started + template.timeout
@@ -560,8 +562,6 @@ class Exchange:
         if (self._body is not None and not self._body.done) or self.plane.draining:
             # An instance that answers before it took the whole request may leave
             # what is left with nowhere to go, and the client may never stop.
-            self._keep_alive = False
-        if framing.is_close_framed(head, version):
             self._keep_alive = False
         lines = wire_form.response(head, version, self._keep_alive, self.plane.date)
         if self.cold is None:

@@ -13,21 +13,11 @@ from ipaddress import ip_address
 from typing import Final, TypeAlias
 
 from wakeful.config.model import Network
+from wakeful.proxy.headers import KEPT_CLAIMS
 
 Claims: TypeAlias = Sequence[tuple[bytes, bytes]]
 
-# Passed on from a trusted proxy as they are.
-_KEPT: Final = (
-    (b"x-forwarded-proto", b"X-Forwarded-Proto"),
-    (b"x-forwarded-host", b"X-Forwarded-Host"),
-    (b"x-forwarded-port", b"X-Forwarded-Port"),
-    (b"x-forwarded-prefix", b"X-Forwarded-Prefix"),
-    (b"x-forwarded-protocol", b"X-Forwarded-Protocol"),
-    (b"x-forwarded-scheme", b"X-Forwarded-Scheme"),
-    (b"x-forwarded-server", b"X-Forwarded-Server"),
-    (b"x-forwarded-ssl", b"X-Forwarded-Ssl"),
-    (b"x-real-ip", b"X-Real-IP"),
-)
+_KEPT: Final = tuple((name.lower(), name) for name in KEPT_CLAIMS)
 # RFC 7239 §4: elements with commas between them, of which those in quotes are none.
 _HOP: Final = rb'(?:[^",]|"(?:[^"\\]|\\.)*+")++'
 _HOPS: Final = re.compile(rb"(?:%b|,)*+" % _HOP)

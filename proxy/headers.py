@@ -19,21 +19,21 @@ CONNECTION: Final = b"connection"
 _HOP_BY_HOP: Final = frozenset(
     (b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", CONNECTION)
 )
-# What a client or a proxy before us says of who asked; see ``forwarding``.
+# What a client or a proxy before us says of who asked; see ``forwarding``. A hop adds itself to
+# Forwarded and X-Forwarded-For, and passes these on as they are.
+KEPT_CLAIMS: Final = (
+    b"X-Forwarded-Proto",
+    b"X-Forwarded-Host",
+    b"X-Forwarded-Port",
+    b"X-Forwarded-Prefix",
+    b"X-Forwarded-Protocol",
+    b"X-Forwarded-Scheme",
+    b"X-Forwarded-Server",
+    b"X-Forwarded-Ssl",
+    b"X-Real-IP",
+)
 CLAIMS: Final = frozenset(
-    (
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-prefix",
-        b"x-forwarded-proto",
-        b"x-forwarded-protocol",
-        b"x-forwarded-scheme",
-        b"x-forwarded-server",
-        b"x-forwarded-ssl",
-        b"x-real-ip",
-    )
+    (b"forwarded", b"x-forwarded-for", *(name.lower() for name in KEPT_CLAIMS))
 )
 # To a CGI or WSGI program X_Forwarded_For is the same as X-Forwarded-For.
 _DISGUISED_CLAIMS: Final = frozenset(

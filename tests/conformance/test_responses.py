@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.reading import REFUSED, form, goes_on_as_it_says, outcome, seen
-from tests.proxy.harness import Harness, chunks, get
+from tests.proxy.harness import Harness, chunks, get, old
 from tests.proxy.wire import Peer, Script, answering, ok
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -324,7 +324,7 @@ def test_a_client_of_http_1_0_understands_what_it_gets(harness: Harness, case: s
     harness.service(harness.backend(once(sent)))
     for wish in (b"", b"Connection: keep-alive\r\n", b"Connection: Keep-Alive\r\n"):
         client = harness.connect()
-        client.send(get(fields=wish).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        client.send(old(get(fields=wish)))
         answer = client.message()
         assert seen(answer) == form(told)
         assert answer.get("Transfer-Encoding") is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.reading import form, goes_on_as_it_says, seen
-from tests.proxy.harness import Harness, chunks, get
+from tests.proxy.harness import Harness, chunks, get, old
 from tests.proxy.wire import Message, Peer, ok
 
 HANDSHAKE = (
@@ -143,7 +143,7 @@ def test_http_1_0_cannot_switch(harness: Harness, grants: bool) -> None:
 
     harness.service(harness.backend(script))
     client = harness.connect()
-    client.send(get(fields=ASK).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    client.send(old(get(fields=ASK)))
     assert client.message().status == (502 if grants else 200)
 
 

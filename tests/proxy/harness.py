@@ -266,6 +266,11 @@ def post(body: bytes, *, chunked: bool = False, fields: bytes = b"") -> bytes:
     return b"POST / HTTP/1.1\r\nHost: a.test\r\n%b\r\n%b\r\n%b" % (framing, fields, framed)
 
 
+def old(request: bytes) -> bytes:
+    """The same of a client that speaks HTTP/1.0."""
+    return request.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+
+
 def chunks(*bodies: bytes, trailers: bytes = b"") -> bytes:
     parts = [b"%x\r\n%b\r\n" % (len(body), body) for body in bodies if body]
     return b"".join((*parts, b"0\r\n", trailers, b"\r\n"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.proxy.harness import Harness, get, post
+from tests.proxy.harness import Harness, get, old, post
 from tests.proxy.wire import Peer, ok
 
 EXPECT = b"Expect: 100-continue\r\n"
@@ -95,7 +95,7 @@ def test_early_hints_are_kept_from_http_1_0(harness: Harness) -> None:
 
     harness.service(harness.backend(script))
     client = harness.connect()
-    client.send(get().replace(b"HTTP/1.1", b"HTTP/1.0"))
+    client.send(old(get()))
     assert client.message().status == 200
 
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.proxy.harness import Harness, chunks, get, post
+from tests.proxy.harness import Harness, chunks, get, old, post
 from tests.proxy.wire import Backend, Ended, Peer, ok
 from wakeful.events import Endpoint
 from wakeful.proxy import server
@@ -27,7 +27,7 @@ REQUESTS = [
     get(),
     get(host=b"nobody.test"),
     get(fields=b"Connection: close\r\n"),
-    get().replace(b"1.1", b"1.0"),
+    old(get()),
     get(fields=UPGRADE % b"websocket") + b"frames",
     get(fields=UPGRADE % b"h2c"),
     get(fields=b"TE: trailers\r\nConnection: TE, X-Own\r\nX-Own: 1\r\n"),

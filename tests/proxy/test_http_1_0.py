@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from tests.proxy.harness import Harness, chunks, get
+from tests.proxy.harness import Harness, chunks, get, old
 from tests.proxy.wire import Peer, answering, ok
-
-
-def old(fields: bytes = b"", path: bytes = b"/") -> bytes:
-    return get(path, fields=fields).replace(b"HTTP/1.1", b"HTTP/1.0")
-
 
 KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
@@ -17,7 +12,7 @@ def test_the_connection_ends_with_the_answer(harness: Harness) -> None:
     backend = harness.backend()
     harness.service(backend)
     client = harness.connect()
-    client.send(old())
+    client.send(old(get()))
     answer = client.message()
     assert (answer.body, answer.get("Connection")) == (b"hello", b"close")
     assert client.ending() == "end"
@@ -28,7 +23,7 @@ def test_the_connection_is_kept_for_who_asks(harness: Harness) -> None:
     harness.service(harness.backend())
     client = harness.connect()
     for _ in range(3):
-        client.send(old(KEEP_ALIVE))
+        client.send(old(get(fields=KEEP_ALIVE)))
         answer = client.message()
         assert (answer.body, answer.get("Connection")) == (b"hello", b"keep-alive")
 
@@ -36,7 +31,7 @@ def test_the_connection_is_kept_for_who_asks(harness: Harness) -> None:
 def test_an_answer_of_our_own_says_whether_the_connection_is_kept(harness: Harness) -> None:
     """Without a word, HTTP/1.0 means the end: the client would wait for it."""
     client = harness.connect()
-    client.send(old(KEEP_ALIVE))
+    client.send(old(get(fields=KEEP_ALIVE)))
     answer = client.message()
     assert answer.status == 404
     assert answer.get("Connection") == b"close"
@@ -51,7 +46,7 @@ def test_chunks_are_taken_apart_and_the_end_is_the_end_of_the_connection(harness
 
     harness.service(harness.backend(script))
     client = harness.connect()
-    client.send(old(KEEP_ALIVE))
+    client.send(old(get(fields=KEEP_ALIVE)))
     answer = client.message()
     assert answer.get("Transfer-Encoding") is None
     assert (answer.get("Connection"), answer.body) == (b"close", b"one two")
@@ -71,7 +66,7 @@ def test_an_answer_broken_off_does_not_end_like_a_whole_one(harness: Harness) ->
         client.until(b"hello")
 
     harness.service(harness.backend(script))
-    client.send(old())
+    client.send(old(get()))
     harness.wait_for(lambda: not harness.plane.connections)
     assert client.ending() == "reset"
 
@@ -86,6 +81,8 @@ def test_a_chunked_request_is_refused(harness: Harness) -> None:
     backend = harness.backend(answering(ok()))
     harness.service(backend)
     client = harness.connect()
-    client.send(old(b"Transfer-Encoding: chunked\r\n").replace(b"GET", b"POST") + chunks(b"x"))
+    client.send(
+        old(get(fields=b"Transfer-Encoding: chunked\r\n")).replace(b"GET", b"POST") + chunks(b"x")
+    )
     assert client.message().status == 400
     assert backend.requests == 0

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.proxy.harness import chunks, get, post
+from tests.proxy.harness import chunks, get, old, post
 from tests.proxy.memory_wires import END, FRAMES, SWITCH, Client, InOrder, Loop, Served, Wire
 from tests.proxy.wire import ok
 from wakeful.config.model import (
@@ -52,7 +52,7 @@ MESSAGES: list[list[bytes]] = [
     [get(fields=b"Accept: text/html\r\n")],
     [get(b"/ignored", fields=b"Connection: Upgrade\r\nUpgrade: websocket\r\n")],
     [get(fields=b"Connection: close\r\n")],
-    [get().replace(b"1.1", b"1.0")],
+    [old(get())],
     [get().replace(b"GET", b"HEAD")],
     [get() * 2],
     [get() + post(b"0123456789") + get()],

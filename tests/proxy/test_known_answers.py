@@ -6,15 +6,11 @@ import threading
 
 import pytest
 
-from tests.proxy.harness import Harness, get, post
+from tests.proxy.harness import Harness, get, old, post
 from tests.proxy.wire import PATIENCE, Peer, answering, ok
 
 ANSWER = ok(fields=b"Date: x\r\n")
 CLOSE, KEEP_ALIVE = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
-
-
-def old(request: bytes) -> bytes:
-    return request.replace(b"HTTP/1.1", b"HTTP/1.0")
 
 
 def learn(harness: Harness) -> None:

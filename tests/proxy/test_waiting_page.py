@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.proxy.harness import Harness, get
+from tests.proxy.harness import Harness, get, old
 from tests.proxy.test_places import Counting
 from tests.proxy.wire import Message
 from wakeful.config.model import Queue, WaitingPage, Wake, WakeFilter
@@ -222,7 +222,7 @@ def test_the_connection_is_in_step_behind_a_page(harness: Harness) -> None:
     client = harness.connect()
     client.send(get(fields=CHROMIUM) * 3)
     assert [client.message().reason for _ in range(3)] == [b"starting"] * 3
-    client.send(get(fields=CHROMIUM).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    client.send(old(get(fields=CHROMIUM)))
     answer = client.message()
     assert (answer.reason, answer.get("Connection")) == (b"starting", b"close")
     assert re.search(rb"</html>\n\Z", answer.body)
