@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 import wakeful.demo
+from tests.ports import free_port
 
 DEMO = Path(wakeful.demo.__file__).parent
 APP = Path(__file__).with_name("app.py")
@@ -337,15 +337,6 @@ def wakeful_command(
         timeout=60,
         check=False,
     )
-
-
-def free_port() -> int:
-    """Below the ports that the kernel gives to whoever asks for any, instances among them."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def read_head(client: socket.socket) -> tuple[bytes, bytes]:

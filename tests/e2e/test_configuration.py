@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Launch
 from tests.e2e.harness import MARK, Platform, marked, wakeful_command
+from tests.ports import free_port
 
 GOOD = """\
 listen: "127.0.0.1:{port}"
@@ -80,8 +81,6 @@ def test_a_bad_file_is_refused_with_every_error_at_its_line_and_nothing_is_start
 
 @pytest.fixture
 def free() -> int:
-    from tests.e2e.harness import free_port
-
     return free_port()
 
 

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.harness import MARK, free_port, marked, until, wakeful_command
+from tests.e2e.harness import MARK, marked, until, wakeful_command
+from tests.ports import free_port
 
 
 class Check:

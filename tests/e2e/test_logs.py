@@ -24,11 +24,11 @@ from tests.e2e.harness import (
     Definition,
     Platform,
     Wakeful,
-    free_port,
     read_head,
     until,
     wakeful_command,
 )
+from tests.ports import free_port
 
 AWAKE = {"freeze-after": "never"}
 

@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 
 from tests.e2e.conftest import Launch
-from tests.e2e.harness import Platform, free_port, until, wakeful_command
+from tests.e2e.harness import Platform, until, wakeful_command
+from tests.ports import free_port
 
 
 def test_instances_are_listed_with_what_is_in_them_and_what_they_use(

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -19,6 +18,7 @@ import pytest
 from docker.api.client import APIClient
 
 from tests.integration.wakeful_base import PIP_ARGS, python_image
+from tests.ports import free_port
 from wakeful.runtime.docker_endpoint import endpoint
 
 # Building the images takes its time when the machine has other things to do.
@@ -35,12 +35,6 @@ def until(condition: Callable[[], T], what: str, seconds: float = 60.0) -> T:
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)
     return value
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Project:
