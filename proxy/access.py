@@ -12,6 +12,7 @@ from wakeful.config.model import AccessLog as Settings
 from wakeful.config.model import AccessLogFormat
 from wakeful.proxy import access_format
 from wakeful.proxy.access_writer import Writer
+from wakeful.proxy.identities import request_id
 from wakeful.proxy.reply import Reply
 
 if TYPE_CHECKING:
@@ -79,11 +80,10 @@ class AccessLog:
                 place = access_format.waited(place, exchange.admitted_at - started)
         elif throttler is not None:
             place = access_format.place(throttler.service, throttler.name, None)
-        if exchange.reason or exchange.cold is not None or exchange.ignored is not None:
+        unusual = exchange.unusual
+        if unusual is not None:
             place += access_format.unusual(
-                cold=exchange.cold is not None,
-                ignored=exchange.ignored is not None,
-                reason=exchange.reason,
+                cold=unusual.cold, ignored=unusual.ignored is not None, reason=unusual.reason
             )
         line = self._json.line(
             self._begun,
@@ -94,7 +94,7 @@ class AccessLog:
             exchange.sent,
             exchange.received,
             place,
-            b"" if head.has_request_id else exchange.request_id,
+            b"" if head.has_request_id else request_id(exchange.identity),
         )
         self._add(line)
 

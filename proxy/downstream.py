@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # RFC 9112 §2.2: empty lines before a request are skipped; more than these are no accident.
 _MOST_EMPTY_LINES: Final = 8
 _EMPTY: Final = (b"", b"\r")  # what came of a head that has not begun
+_NO_HEAD: Final = RequestHead(b"", b"", "")
 
 
 class Downstream(asyncio.Protocol):
@@ -33,11 +34,10 @@ class Downstream(asyncio.Protocol):
         "_current",
         "_deaf",
         "_empty_lines",
-        "_forwarded",
-        "_forwarded_for",
         "_forwarded_said",
         "_held",
         "_known",
+        "_latest",
         "_left",
         "_next",
         "_partial",
@@ -46,11 +46,13 @@ class Downstream(asyncio.Protocol):
         "_reading",
         "_receiving",
         "_refusal",
+        "_simple",
         "_transport",
         "_trusted",
         "_unsent",
         "client",
         "deadline",
+        "forwarded",
         "note",
         "peer",
         "write_paused",
@@ -65,15 +67,18 @@ class Downstream(asyncio.Protocol):
         self.peer = b""  # the same, for a line or a field
         self.note = b""  # what the access log says of it, once it was said
         self._trusted = False  # the peer is a proxy whose word on who asked is taken
-        self._forwarded_for: RequestHead | None = None
+        self._latest = _NO_HEAD  # of the exchanges
+        self.forwarded = b""  # the fields that tell an instance who asked, and the end of its head
         self._forwarded_said: tuple[bytes, str, forwarding.Claims] = (b"", "", ())
-        self._forwarded = b""
         self.deadline = NEVER  # of the connection itself, while no exchange has one
         self.write_paused = False
         self._reading = True
         self._held = False  # the exchange wants no more of the body for now
         self._closing = False  # nothing more will be answered on this connection
         self._unsent = 0  # bytes of the last answer, when that was looked at last
+        # Whatever came was one known request and nothing else, each after the answer to the last;
+        # and all that follows, but _current and _closing, is as it is here
+        self._simple = True
         # Exchanges: the one being answered, and those received behind it
         self._current: Exchange | None = None
         self._next: deque[Exchange] = deque()
@@ -119,32 +124,31 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return  # lingering: read, so that the last answer is not lost to a reset
+        if self._simple and self._current is None:
+            head: RequestHead | None = self._latest
+            if data != self._latest.raw:  # clients repeat themselves
+                known = self._known
+                look_up = known.get
+                head = look_up(data) or known.by_fields(data, self._plane.limits.target)
+            if head is not None:
+                if head is not self._latest:
+                    self._say_who_asked(head)
+                exchange = self._current = Exchange(self._plane, self, head, True)
+                exchange.begin()
+                return
+        self._simple = False
         if self._raw is not None:
             self._raw += data
             self._update_reading()
             return
-        if self._receiving is None and not self._partial and not self._deaf:
-            known = self._known
-            look_up = known.get
-            head = look_up(data) or known.by_fields(data, self._plane.limits.target)
-            if head is not None:
-                exchange = Exchange(self._plane, self, head, True)
-                if self._current is None and not self._next and not self.write_paused:
-                    self._current = exchange  # the usual case, without the queue
-                    exchange.begin()
-                    return
-                self._next.append(exchange)
-            else:
-                self._feed(data)
-                self._remember(data)
-        else:
-            self._feed(data)
+        self._feed(data)
+        self._remember(data)
         if self._next:
             self._ahead += len(data)
         self._advance()
 
     def pause_writing(self) -> None:
-        self.write_paused = True
+        self.write_paused, self._simple = True, False
         if self._current is not None:
             self._current.client_paused(True)
 
@@ -158,8 +162,9 @@ class Downstream(asyncio.Protocol):
     # Called by the exchange
 
     def write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
 
     def write_pieces(self, pieces: list[bytes]) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -167,7 +172,7 @@ class Downstream(asyncio.Protocol):
 
     def hold_reading(self, held: bool) -> None:
         """Whether the instance is slower than the client."""
-        self._held = held
+        self._held, self._simple = held, False
         if held or not self._reading:
             self._update_reading()
 
@@ -183,16 +188,6 @@ class Downstream(asyncio.Protocol):
                 tunnel.reset(self._transport)
             else:
                 self._transport.close()
-
-    def forwarded(self, head: RequestHead) -> bytes:
-        """The fields that tell an instance who asked, and the end of its head."""
-        if head is not self._forwarded_for:
-            self._forwarded_for = head
-            said = (head.host, head.version, head.claims or () if self._trusted else ())
-            if said != self._forwarded_said:
-                self._forwarded_said = said
-                self._forwarded = forwarding.fields(self.peer, *said)
-        return self._forwarded
 
     def asked_by(self, head: RequestHead) -> str:
         """The address of who asked, as far as it can be known."""
@@ -220,6 +215,9 @@ class Downstream(asyncio.Protocol):
             return  # refused while it waited behind another one
         self._current = None
         limits = self._plane.limits
+        if keep_alive and self._simple:
+            self.deadline = now + limits.idle_timeout
+            return
         self.deadline = now + (limits.head_timeout if self._partial else limits.idle_timeout)
         if not keep_alive:
             self._next.clear()
@@ -231,6 +229,8 @@ class Downstream(asyncio.Protocol):
         self._held = False
         if self._next or self._refusal is not None or not self._reading:
             self._advance()
+        elif not self._partial and self._raw is None and self._receiving is None:
+            self._simple = not self.write_paused and not self._deaf
 
     # Called by the data plane
 
@@ -259,6 +259,13 @@ class Downstream(asyncio.Protocol):
             self._transport.close()
 
     # Private
+
+    def _say_who_asked(self, head: RequestHead) -> None:
+        self._latest = head
+        said = (head.host, head.version, head.claims or () if self._trusted else ())
+        if said != self._forwarded_said:
+            self._forwarded_said = said
+            self.forwarded = forwarding.fields(self.peer, *said)
 
     def _feed(self, data: bytes) -> None:
         """Take messages apart as far as they are here."""
@@ -376,6 +383,7 @@ class Downstream(asyncio.Protocol):
                 self._current is None and self._next and not self._closing and not self.write_paused
             ):
                 exchange = self._current = self._next.popleft()
+                self._say_who_asked(exchange.head)
                 exchange.begin()
         finally:
             self._advancing = False

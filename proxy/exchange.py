@@ -63,20 +63,23 @@ _TUNNEL: Final = Stage.TUNNEL
 _OVER: Final = Stage.OVER
 
 
-class Cold:
-    """Of a request that came when no instance was ready."""
+class Unusual:
+    """Of a request that was not just passed to an instance and answered by it."""
 
-    __slots__ = ("sent_at",)
+    __slots__ = ("attempts", "cold", "ignored", "reason", "sent_at")
 
     def __init__(self) -> None:
-        self.sent_at = 0.0  # when its head was written to an instance
+        self.reason = ""  # of an answer of our own
+        self.ignored: Rule | None = None  # the wake filter that it fell under
+        self.cold = False  # it came when no instance was ready
+        self.sent_at = 0.0  # when its head was written to an instance, if it is cold
+        self.attempts = 0  # that ended with an instance that is not there
 
 
 class Exchange:
     """Between one client connection and, in time, one instance."""
 
     __slots__ = (
-        "_attempts",
         "_body",
         "_connecting",
         "_keep_alive",
@@ -85,20 +88,17 @@ class Exchange:
         "_stage",
         "_throttler",
         "_upstream",
-        "_wire",
         "admitted_at",
-        "cold",
         "deadline",
         "downstream",
         "head",
-        "ignored",
+        "identity",
         "plane",
-        "reason",
         "received",
-        "request_id",
         "sent",
         "started",
         "status",
+        "unusual",
     )
 
     def __init__(
@@ -111,19 +111,15 @@ class Exchange:
         self.admitted_at = 0.0
         self.deadline = NEVER
         self.status = 0  # of the final response, once its head was decided
-        self.reason = ""  # of an answer of our own
         self.received = 0  # body bytes from the client
         self.sent = 0  # body bytes to the client
-        self.cold: Cold | None = None
-        self.ignored: Rule | None = None  # the wake filter that it fell under
-        self.request_id = b""  # of our making, for a request that came without one
+        self.identity = b""  # of our making, for a request that came without one
+        self.unusual: Unusual | None = None
         self._stage = _NEW
         self._throttler: Throttler | None = None
         self._slot: Slot | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
-        self._wire: asyncio.Transport | None = None  # the upstream's transport
-        self._attempts = 0
         self._body: RequestBody | None = None if whole else RequestBody(head)
         self._response: ResponseBody | None = None  # once its head is here, without all of it
         self._keep_alive = head.keep_alive
@@ -135,7 +131,9 @@ class Exchange:
         plane, head = self.plane, self.head
         clock = plane.clock  # in two steps: as a method it is looked for in the class first
         now = self.started = clock()
-        route = plane.routes.match(head.host)
+        routes = plane.routes
+        known = routes.known
+        route = known(head.host) or routes.match(head.host)
         if route is None or head.last_hop:
             self._answer(reply.NO_ROUTE if route is None else reply.last_hop(head.method))
             return
@@ -148,9 +146,10 @@ class Exchange:
             self._answer(reply.BODY_TOO_LARGE)
             return
         if throttler.filters is not None:
-            self.ignored = throttler.filters.match(head, self.downstream.asked_by)
-            if self.ignored is not None:
-                self._pass_by(self.ignored, now)
+            rule = throttler.filters.match(head, self.downstream.asked_by)
+            if rule is not None:
+                self._unusually().ignored = rule
+                self._pass_by(rule, now)
                 return
         if not throttler.awake:
             plane.wake(throttler, now)
@@ -160,12 +159,12 @@ class Exchange:
             self._answer(refused.answer)
             return
         if slot is not None:
-            self._place(slot, now)
+            self._place(slot, now, now + throttler.patience)
             return
         template = throttler.template
         self._stage = _WAITING
         if not throttler.slots:
-            self.cold = Cold()
+            self._unusually().cold = True
         self.deadline = self.started + min(template.queue.timeout, template.timeout)
 
     def request_body(self, data: bytes) -> None:
@@ -200,25 +199,28 @@ class Exchange:
             self._finish(reusable=False)
 
     def client_paused(self, paused: bool) -> None:
-        if self._wire is not None and not self._wire.is_closing():
+        upstream = self._written_to
+        if upstream is not None and upstream.is_open:
             if paused:
-                self._wire.pause_reading()
+                upstream.transport.pause_reading()
             else:
-                self._wire.resume_reading()
+                upstream.transport.resume_reading()
 
     @property
     def wants_body_paused(self) -> bool:
         """Holds as many body bytes as it may before an instance takes them."""
         body = self._body
-        return self._wire is None and body is not None and body.size > self.plane.limits.buffer
+        if body is None or self._written_to is not None:
+            return False
+        return body.size > self.plane.limits.buffer
 
     # Called by the throttler
 
     def admitted(self, slot: Slot) -> None:
         now = self.plane.clock()
-        if self.cold is not None:
-            self.cold.sent_at = now  # unless it needs a connection first
-        self._place(slot, now)
+        if self.unusual is not None:
+            self.unusual.sent_at = now  # unless it needs a connection first
+        self._place(slot, now, self._answer_due(now))
 
     def refused(self, answer: Reply) -> None:
         self._stage = _NEW  # the throttler has forgotten it already
@@ -229,8 +231,8 @@ class Exchange:
     def connected(self, upstream: Upstream) -> None:
         self._connecting = None
         if self._stage is _PLACED:
-            if self.cold is not None:
-                self.cold.sent_at = self.plane.clock()
+            if self.unusual is not None:
+                self.unusual.sent_at = self.plane.clock()
             self._dispatch(upstream)
             return
         if self._stage is _DOUBTED:
@@ -289,7 +291,7 @@ class Exchange:
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """A known head and all of its body came in one read."""
         self.sent = len(body)
-        if self.head.plain and self.cold is None and not self.plane.draining:
+        if self.head.plain and self.unusual is None and not self.plane.draining:
             self.status = head.status
             self.downstream.write(head.block + body)
             self._finish(True)
@@ -333,8 +335,7 @@ class Exchange:
         self._stage = _TUNNEL
         self.status = 101
         self.deadline = NEVER
-        timing = b"" if self.cold is None else self._observe_cold_start(self.cold)
-        client = self.downstream.detach(to.head(timing) + rest)
+        client = self.downstream.detach(to.head(self._observe_cold_start()) + rest)
         self.sent += len(rest)
         behind = self.downstream.take_raw()
         self.received += len(behind)
@@ -365,7 +366,7 @@ class Exchange:
             self._fail(reply.BAD_RESPONSE)
 
     def upstream_lost(self, clean: bool) -> None:
-        upstream, self._upstream, self._wire = self._upstream, None, None
+        upstream, self._upstream = self._upstream, None
         if self._stage is _OVER:
             return
         response = self._response
@@ -410,7 +411,7 @@ class Exchange:
                 and upstream is not None
                 and self._again(upstream, discarded=upstream.is_unread) is not Again.NOWHERE
             ):
-                self._upstream = self._wire = None
+                self._upstream = None
                 upstream.detach().abort()
                 self._try_elsewhere(reply.UPSTREAM_FAILED)
             else:
@@ -462,16 +463,18 @@ class Exchange:
             return
         if not throttler.awake:
             self.plane.wake(throttler, now)  # or nobody would hear that the instance is in use
-        self._place(slot, now)
+        self._place(slot, now, self._answer_due(now))
 
-    def _place(self, slot: Slot, now: float) -> None:
+    def _answer_due(self, now: float) -> float:
+        """When the answer must have begun, of a request that may have waited until now."""
         assert self._throttler is not None
-        template = self._throttler.template
+        return min(now + self._throttler.patience, self.started + self._throttler.template.timeout)
+
+    def _place(self, slot: Slot, now: float, deadline: float) -> None:
         self._stage = _PLACED
         self._slot = slot
         self.admitted_at = now
-        deadline, last = now + template.response_start_timeout, self.started + template.timeout
-        self.deadline = deadline if deadline < last else last
+        self.deadline = deadline
         upstream = slot.pool.take(now)
         if (
             upstream is not None
@@ -490,27 +493,33 @@ class Exchange:
         """Write the head, with whatever of the body is here, at once."""
         self._stage = _SENT
         self._upstream = upstream
-        wire = self._wire = upstream.begin(self, self.head.method)
-        head, plane = self.head, self.plane
-        identity = b""
-        if not (head.has_request_id and head.has_traceparent):
-            self.request_id, identity = next(plane.identities)
-        message = wire_form.request(head, identity, self.downstream.forwarded(head))
+        head, downstream = self.head, self.downstream
+        wire = upstream.begin(self, head.method)
+        identity = self.identity = next(self.plane.identities)
+        if head.bare:
+            message = b"".join((head.block, identity, downstream.forwarded))
+        else:
+            message = wire_form.request(head, identity, downstream.forwarded)
         if self._body is not None:
-            kept = self._body.take(plane.limits.buffer)
+            kept = self._body.take(self.plane.limits.buffer)
             if kept:
                 message = b"".join((message, *kept))
-                self.downstream.hold_reading(False)  # before the write, which may ask otherwise
+                downstream.hold_reading(False)  # before the write, which may ask otherwise
         wire.write(message)
-        if self.downstream.write_paused:
+        if downstream.write_paused:
             wire.pause_reading()
+
+    @property
+    def _written_to(self) -> Upstream | None:
+        return None if self._stage is _DOUBTED else self._upstream
 
     def _send(self, body: RequestBody, framed: bytes, size: int) -> None:
         if self._stage is _OVER:
             return
-        if self._wire is not None:
+        upstream = self._written_to
+        if upstream is not None:
             body.replayable = False
-            self._wire.write(framed)
+            upstream.transport.write(framed)
         else:
             body.keep(framed, size)
 
@@ -523,21 +532,22 @@ class Exchange:
         """Nothing of it was read here: another instance may have the request."""
         assert self._throttler is not None
         assert self._slot is not None
-        slot, self._attempts = self._slot, self._attempts + 1
+        slot, unusual = self._slot, self._unusually()
+        unusual.attempts += 1
         self.downstream.hold_reading(False)  # what this request still brings is kept
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
         template = self._throttler.template
-        if self._attempts >= retry.MOST_ATTEMPTS:
+        if unusual.attempts >= retry.MOST_ATTEMPTS:
             self._fail(otherwise)
             return
-        if self.ignored is not None:
+        if unusual.ignored is not None:
             now = self.plane.clock()
             self._stage, self._slot = _NEW, None
             self._throttler.suspect(slot)
             self._throttler.release(slot, now, ignored=True)
-            self._pass_by(self.ignored, now, otherwise)
+            self._pass_by(unusual.ignored, now, otherwise)
             return
         self._stage, self._slot = _WAITING, None
         self.deadline = self.started + template.timeout
@@ -564,14 +574,14 @@ class Exchange:
             # what is left with nowhere to go, and the client may never stop.
             self._keep_alive = False
         lines = wire_form.response(head, version, self._keep_alive, self.plane.date)
-        if self.cold is None:
-            return lines
-        return wire_form.with_fields(lines, self._observe_cold_start(self.cold))
+        timing = self._observe_cold_start()
+        return wire_form.with_fields(lines, timing) if timing else lines
 
     def _answer(self, answer: Reply) -> None:
         """An answer of our own, in place of an instance's."""
         plane = self.plane
-        self.status, self.reason = answer.status, answer.reason
+        self.status = answer.status
+        self._unusually().reason = answer.reason
         body = self._body
         if (body is not None and not body.done) or plane.draining or self.head.version != "1.1":
             self._keep_alive = False
@@ -594,7 +604,7 @@ class Exchange:
         if response is None and self._stage is not _TUNNEL:
             self._answer(answer)
             return
-        self.reason = answer.reason
+        self._unusually().reason = answer.reason
         if response is not None:
             self._flush(response)
         self._keep_alive = False
@@ -612,16 +622,24 @@ class Exchange:
         del self.plane.tunnels[closed]
         self.received += received
         self.sent += sent
-        self._upstream = self._wire = None
+        self._upstream = None
         self._finish(reusable=False)
 
-    def _observe_cold_start(self, cold: Cold) -> bytes:
-        """Count it; the field lines that the answer gets for it."""
+    def _unusually(self) -> Unusual:
+        if self.unusual is None:
+            self.unusual = Unusual()
+        return self.unusual
+
+    def _observe_cold_start(self) -> bytes:
+        """Count it, if it was one; the field lines that the answer gets for it."""
+        unusual = self.unusual
+        if unusual is None or not unusual.cold:
+            return b""
         throttler, slot = self._throttler, self._slot
         assert throttler is not None
         assert slot is not None
         now = self.plane.clock()
-        first_byte, total = now - cold.sent_at, now - self.started
+        first_byte, total = now - unusual.sent_at, now - self.started
         throttler.counters.cold_starts.observe(total)
         start = slot.endpoint.start
         if start is None or start.ready_at < self.started:
@@ -639,25 +657,26 @@ class Exchange:
         plane = self.plane
         clock = plane.clock
         now = clock()
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        upstream = self._upstream
+        downstream, upstream, slot = self.downstream, self._upstream, self._slot
         if upstream is not None:
-            if reusable and self.downstream.write_paused:
+            if reusable and downstream.write_paused:
                 self.client_paused(False)
             upstream.release(reusable, now)
-            self._upstream = self._wire = None
+            self._upstream = None
+        elif self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
         throttler = self._throttler
         if throttler is not None:
-            if stage is _WAITING:
+            if slot is not None:
+                unusual = self.unusual
+                throttler.release(slot, now, unusual is not None and unusual.ignored is not None)
+            elif stage is _WAITING:
                 throttler.leave(self, now)
-            elif self._slot is not None:
-                throttler.release(self._slot, now, self.ignored is not None)
             throttler.counters.count(
                 self.head.method, self.status, now - self.started, self.received, self.sent
             )
         access = plane.access
         if access is not None:
-            access.record(self, throttler, self._slot, now)
-        self.downstream.exchange_over(self, self._keep_alive, now)
+            access.record(self, throttler, slot, now)
+        downstream.exchange_over(self, self._keep_alive, now)

@@ -64,6 +64,7 @@ class RequestHead:
     """One request head, decided."""
 
     __slots__ = (
+        "bare",
         "block",
         "claims",
         "expect_continue",
@@ -81,6 +82,7 @@ class RequestHead:
         "nominated",
         "note",
         "plain",
+        "raw",
         "target",
         "upgrade",
         "version",
@@ -107,7 +109,10 @@ class RequestHead:
         self.note = b""  # what the access log says of it, once it was said
         # By whom it was held against wake filters, and which of them it fits
         self.judged: tuple[WakeFilters, tuple[Rule, ...]] | None = None
-        self.block = b""  # all of it that comes from the client, once the head is known
+        # Once the head is known
+        self.block = b""  # all of it that comes from the client
+        self.bare = False  # besides the block only what names it and tells who asked is to be said
+        self.raw = b""  # the whole request, as it came
 
 
 class ResponseHead:
@@ -120,6 +125,7 @@ class ResponseHead:
         "has_date",
         "length",
         "nominated",
+        "raw",
         "reusable",
         "status",
         "status_line",
@@ -134,7 +140,9 @@ class ResponseHead:
         self.reusable = True  # the instance keeps the connection open after this message
         self.has_date = False
         self.nominated = NOTHING
-        self.block = b""  # all of it but Connection, once the head is known
+        # Once the head is known
+        self.block = b""  # all of it but Connection
+        self.raw = b""  # as it came, with the empty line that ends it
 
 
 # RFC 3986 §3.2.2 and a port, less the comma: a list is how two hosts look like one.

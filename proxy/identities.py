@@ -19,12 +19,16 @@ _LINE: Final = len(_REQUEST_ID) + 2 * _TRACE_BYTES + len(b"\r\n")
 _AT_A_TIME: Final = 128
 
 
-def identities() -> Iterator[tuple[bytes, bytes]]:
-    """Random ones without end: an id, and the lines of the two fields.
+def identities() -> Iterator[bytes]:
+    """Random ones without end, each the lines of the two fields.
 
     The request id is the trace id, so that either leads to the other.
     """
     return chain.from_iterable(iter(_some, None))
+
+
+def request_id(lines: bytes) -> bytes:
+    return lines[len(_REQUEST_ID) : _LINE - 2]
 
 
 def missing(lines: bytes, *, has_request_id: bool, has_traceparent: bool) -> bytes:
@@ -34,12 +38,12 @@ def missing(lines: bytes, *, has_request_id: bool, has_traceparent: bool) -> byt
     return lines[:_LINE] if has_traceparent else lines
 
 
-def _some() -> Iterator[tuple[bytes, bytes]]:
+def _some() -> Iterator[bytes]:
     traces, parents = _digits(_TRACE_BYTES), _digits(_PARENT_BYTES)
     pieces = zip(
         repeat(_REQUEST_ID), traces, repeat(_TRACE), traces, repeat(b"-"), parents, repeat(_END)
     )
-    return zip(traces, map(b"".join, pieces), strict=True)
+    return map(b"".join, pieces)
 
 
 def _digits(size: int) -> list[bytes]:

@@ -92,8 +92,10 @@ class KnownRequests:
         head.has_request_id = seen.has_request_id
         head.has_traceparent = seen.has_traceparent
         head.block = data[:end] + seen.block[seen.block.find(b"\r\n") :]
+        head.bare = seen.bare
         if self._whole.again(data):
             self._whole.put(data, head)
+            head.raw = data
         return head
 
     def remember(self, data: bytes, head: RequestHead) -> None:
@@ -113,6 +115,7 @@ class KnownRequests:
             and head.upgrade is None
         ):
             head.block = b"%b\r\nHost: %b\r\n%b" % (line, head.host, b"".join(head.fields))
+            head.bare = not (head.has_request_id or head.has_traceparent)
             self._by_fields.put(fields, head)
 
 
@@ -131,4 +134,5 @@ def remember_response(data: bytes, head: ResponseHead, known: KnownHeads[Respons
             b"".join(head.fields),
             head.length,
         )
+        head.raw = key + b"\r\n\r\n"
         known.put(key, head)

@@ -71,7 +71,7 @@ class Pool:
         while idle:
             upstream = idle.pop()
             transport = upstream.transport
-            if transport is None or transport.is_closing():
+            if transport.is_closing():
                 continue
             if now - upstream.idle_since > _RECENT and ended(transport.get_extra_info("socket")):
                 transport.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +28,8 @@ class RouteTable(Generic[T]):
     def __init__(self, routes: Mapping[str, Route[T]]) -> None:
         self._routes = {host.encode("ascii"): route for host, route in routes.items()}
         self._seen: dict[bytes, Route[T]] = {}
+        # Of a Host as it came before. In two steps, and without a call of ours: see KnownHeads.
+        self.known: Callable[[bytes], Route[T] | None] = self._seen.get
 
     def replaced(self, routes: Mapping[str, Route[T]]) -> RouteTable[T]:
         """The same table, with other routes for these hosts."""

@@ -108,6 +108,7 @@ class Throttler:
         self.template = template
         self.fixed = bool(template.upstreams)
         self.limit = template.concurrency or UNLIMITED
+        self.patience = _patience(template)  # seconds from a place in an instance to its answer
         self.slots: tuple[Slot, ...] = ()
         self.outage: Outage | None = None
         self._spares = False  # there are instances that need only be thawed
@@ -123,6 +124,7 @@ class Throttler:
         self._retired: dict[str, Slot] = {}
         self._suspects: set[Slot] = set()
         self._crowded = False  # some instance holds more than a limit that was lowered
+        self._beyond = 0  # requests that the slots have no place for: see _capacity
         self._signals = signals
         self._new_pool = new_pool
         self._call_later = call_later
@@ -175,7 +177,7 @@ class Throttler:
             self.stats.leave(now)
             slot.used = now
         slot.active -= 1
-        if slot.retired or self._suspects or self._crowded:
+        if self._beyond:
             self.breaker.capacity = self._capacity()
         admitted = self.breaker.release()
         if admitted:
@@ -215,6 +217,7 @@ class Throttler:
             return
         self._suspects.add(slot)
         self.slots = tuple(other for other in self.slots if other is not slot)
+        self.breaker.capacity = self._capacity()
         self._call_later(self.SUSPECT_SECONDS, lambda: self._trust(slot))
 
     # Called by the data plane
@@ -265,6 +268,7 @@ class Throttler:
         self.revision, self.template = revision, template
         if template.wake != before.wake:
             self.filters = _filters(template)
+        self.patience = _patience(template)
         self.breaker.max_waiting = template.queue.limit
         self._freeze_after = _freeze_after(template)
         self._watch_idle()
@@ -327,7 +331,8 @@ class Throttler:
             raise Refused(waiting_page.starting(settings, self.service))
 
     def _place(self) -> Slot:
-        slot = self._policy.pick(self.slots, self.limit)
+        slots = self.slots
+        slot = slots[0] if len(slots) == 1 else self._policy.pick(slots, self.limit)
         if slot is None:
             raise AssertionError("the breaker admitted a request that no slot has room for")
         slot.active += 1
@@ -350,6 +355,7 @@ class Throttler:
             over = sum(max(0, slot.active - self.limit) for slot in self.slots)
             self._crowded = over > 0
             held += over
+        self._beyond = held
         return self.limit * len(self.slots) + held
 
     def _rest(self, slot: Slot) -> None:
@@ -386,6 +392,10 @@ class Throttler:
         for waiter in self.breaker.turn_away():
             self.stats.leave(now)
             waiter.refused(answer)
+
+
+def _patience(template: Template) -> float:
+    return min(template.response_start_timeout, template.timeout)
 
 
 def _freeze_after(template: Template) -> float:

@@ -49,6 +49,7 @@ class Upstream(asyncio.Protocol):
         "_heard",
         "_interim",
         "_known",
+        "_latest",
         "_left",
         "_memorable",
         "_partial",
@@ -56,7 +57,6 @@ class Upstream(asyncio.Protocol):
         "discarded",
         "exchange",
         "idle_since",
-        "reused",
         "transport",
     )
 
@@ -64,9 +64,9 @@ class Upstream(asyncio.Protocol):
         # Per connection
         self._pool = pool
         self._known = known
-        self.transport: asyncio.Transport | None = None
-        self.idle_since = 0.0
-        self.reused = False  # has answered a request before
+        self._latest: ResponseHead | None = None  # a known head, which often comes again
+        self.transport: asyncio.Transport  # from connection_made on, which comes first
+        self.idle_since = 0.0  # 0: it never was
         self.discarded = False  # what was sent last was thrown away, and nothing of an answer came
         # Per exchange
         self.exchange: Answered | None = None
@@ -82,14 +82,13 @@ class Upstream(asyncio.Protocol):
         self.exchange = exchange
         self._heard = False
         self._memorable = method != b"HEAD"
-        assert self.transport is not None
         return self.transport
 
     def release(self, reusable: bool, now: float) -> None:
         """The exchange is over: back to the pool, or closed."""
         self.exchange = None
-        if reusable and self.transport is not None:
-            self.reused = True  # or lost, if it is closing: the pool looks when it gives it away
+        if reusable:
+            # Or it is lost, if it is closing: the pool looks when it gives it away.
             self._pool.give(self, now)
         else:
             self.abort()
@@ -97,28 +96,29 @@ class Upstream(asyncio.Protocol):
     def detach(self) -> asyncio.Transport:
         """Leave the transport to a tunnel."""
         self.exchange = None
-        assert self.transport is not None
         return self.transport
+
+    @property
+    def reused(self) -> bool:
+        """Has answered a request before."""
+        return self.idle_since > 0.0
 
     @property
     def is_open(self) -> bool:
         """As far as is known here."""
-        return self.transport is not None and not self.transport.is_closing()
+        return not self.transport.is_closing()
 
     @property
     def is_unread(self) -> bool:
         """Nothing of an answer came, and what was sent last is not with the instance."""
-        sock = self.transport.get_extra_info("socket") if self.transport else None
-        return not self._heard and unread(sock)
+        return not self._heard and unread(self.transport.get_extra_info("socket"))
 
     def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
+        self.transport.close()
 
     def abort(self) -> None:
         """Cut at once: the instance learns that nobody waits for its answer."""
-        if self.transport is not None:
-            self.transport.abort()
+        self.transport.abort()
 
     # Called by the transport
 
@@ -133,12 +133,18 @@ class Upstream(asyncio.Protocol):
             self._read_body(exchange, self._head, data)
         else:
             self._heard = True
-            head, end, body = data.partition(b"\r\n\r\n")
-            look_up = self._known.get
-            known = look_up(head) if end and self._memorable else None
-            if known is None:
-                self._read_head(exchange, data)
-            elif len(body) == known.length:
+            known = self._latest
+            if known is not None and data.startswith(known.raw) and self._memorable:
+                body = data[len(known.raw) :]  # by far cheaper than to look it up
+            else:
+                head, end, body = data.partition(b"\r\n\r\n")
+                look_up = self._known.get
+                known = look_up(head) if end and self._memorable else None
+                if known is None:
+                    self._read_head(exchange, data)
+                    return
+                self._latest = known
+            if len(body) == known.length:
                 exchange.response_whole(known, body)
             else:
                 self._memorable = False

@@ -220,7 +220,7 @@ def test_a_request_is_refused_or_forwarded_in_one_unambiguous_form(
         Framing.LENGTH: b"x" * min(head.length, 99),
         Framing.CHUNKED: b"3\r\nxxx\r\n0\r\n\r\n",
     }
-    _, identity = next(identities())
+    identity = next(identities())
     written = wire_form.request(head, identity, b"Via: 1.1 wakeful\r\n\r\n")
     seen = Seen()
     parser = httptools.HttpRequestParser(seen)

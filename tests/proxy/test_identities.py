@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from wakeful.proxy.identities import identities, missing
+from wakeful.proxy.identities import identities, missing, request_id
 
 LINES = re.compile(
     rb"(X-Request-Id: ([0-9a-f]{32})\r\n)(traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-01\r\n)"
@@ -17,12 +17,12 @@ LINES = re.compile(
 def test_no_two_are_alike_and_the_request_id_is_the_trace_id() -> None:
     seen = list(islice(identities(), 1000))
     parents = set()
-    for request_id, lines in seen:
+    for lines in seen:
         match = LINES.fullmatch(lines)
         assert match is not None
-        assert match[2] == match[4] == request_id
+        assert match[2] == match[4] == request_id(lines)
         parents.add(match[5])
-    assert len(parents) == len({request_id for request_id, _ in seen}) == 1000
+    assert len(parents) == len({request_id(lines) for lines in seen}) == 1000
 
 
 @pytest.mark.parametrize("has_request_id", [False, True])
@@ -30,7 +30,7 @@ def test_no_two_are_alike_and_the_request_id_is_the_trace_id() -> None:
 def test_what_a_request_brought_is_not_said_again(
     has_request_id: bool, has_traceparent: bool
 ) -> None:
-    _, lines = next(identities())
+    lines = next(identities())
     match = LINES.fullmatch(lines)
     assert match is not None
     wanted = (b"" if has_request_id else match[1]) + (b"" if has_traceparent else match[3])

@@ -390,14 +390,17 @@ class Machine(RuleBasedStateMachine):
             waiting = [one for one in mine if one._stage is Stage.WAITING]
             assert throttler.breaker.active == sum(slot.active for slot in slots) == len(holding)
             assert throttler.breaker.waiting == len(waiting)
-            ignored = [one for one in mine if one.ignored is not None]
+            ignored = [one for one in mine if one.unusual and one.unusual.ignored is not None]
             assert throttler.ignored == len([one for one in holding if one in ignored])
             assert not any(one in ignored for one in waiting)
             activity = [one for one in (*holding, *waiting) if one not in ignored]
             assert throttler.stats.in_hand == len(activity)
             assert throttler.load().ignored == throttler.ignored
             # Who comes back from an instance that refused goes first, whoever waits.
-            assert len([one for one in waiting if not one._attempts]) <= QUEUE.limit
+            assert (
+                len([one for one in waiting if not (one.unusual and one.unusual.attempts)])
+                <= QUEUE.limit
+            )
             if waiting:  # nobody waits beside a free place
                 assert all(slot.active >= throttler.limit for slot in throttler.slots)
         for client in self.clients:
