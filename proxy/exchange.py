@@ -107,9 +107,9 @@ class Exchange:
         self.plane = plane
         self.downstream = downstream
         self.head = head
-        self.started = 0.0  # when its turn came on the client's connection
-        self.admitted_at = 0.0
-        self.deadline = NEVER
+        self.started: float  # from begin on: when its turn came on the client's connection
+        self.admitted_at: float  # while it has a slot: since when
+        self.deadline: float  # from begin on, while it is not over
         self.status = 0  # of the final response, once its head was decided
         self.received = 0  # body bytes from the client
         self.sent = 0  # body bytes to the client

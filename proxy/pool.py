@@ -86,12 +86,11 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def give(self, upstream: Upstream, now: float) -> None:
+    def give(self, upstream: Upstream) -> None:
         """Take back a connection whose exchange ended cleanly."""
         if self._closed:
             upstream.close()
             return
-        upstream.idle_since = now
         self._idle.append(upstream)
         if not self._watched:
             self._watched = True

@@ -21,6 +21,8 @@ _MAX_HEAD: Final = 256 * 1024
 _MAX_TRAILERS: Final = 64 * 1024
 _MAX_TRAILER_FIELDS: Final = 128
 
+_NO_HEAD: Final = ResponseHead(0, b"")
+
 
 class Answered(Protocol):
     """The exchange a connection works for."""
@@ -64,7 +66,7 @@ class Upstream(asyncio.Protocol):
         # Per connection
         self._pool = pool
         self._known = known
-        self._latest: ResponseHead | None = None  # a known head, which often comes again
+        self._latest = _NO_HEAD  # a known one, which often comes again
         self.transport: asyncio.Transport  # from connection_made on, which comes first
         self.idle_since = 0.0  # 0: it never was
         self.discarded = False  # what was sent last was thrown away, and nothing of an answer came
@@ -88,8 +90,8 @@ class Upstream(asyncio.Protocol):
         """The exchange is over: back to the pool, or closed."""
         self.exchange = None
         if reusable:
-            # Or it is lost, if it is closing: the pool looks when it gives it away.
-            self._pool.give(self, now)
+            self.idle_since = now
+            self._pool.give(self)  # or it is lost, if it is closing: that is seen to by take()
         else:
             self.abort()
 
@@ -134,16 +136,15 @@ class Upstream(asyncio.Protocol):
         else:
             self._heard = True
             known = self._latest
-            if known is not None and data.startswith(known.raw) and self._memorable:
-                body = data[len(known.raw) :]  # by far cheaper than to look it up
-            else:
-                head, end, body = data.partition(b"\r\n\r\n")
+            body = data.removeprefix(known.raw)
+            if body is data or not self._memorable:
+                beginning, end, body = data.partition(b"\r\n\r\n")
                 look_up = self._known.get
-                known = look_up(head) if end and self._memorable else None
-                if known is None:
+                head = look_up(beginning) if end and self._memorable else None
+                if head is None:
                     self._read_head(exchange, data)
                     return
-                self._latest = known
+                known = self._latest = head
             if len(body) == known.length:
                 exchange.response_whole(known, body)
             else:
