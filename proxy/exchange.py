@@ -412,7 +412,7 @@ class Exchange:
                 and self._again(upstream, discarded=upstream.is_unread) is not Again.NOWHERE
             ):
                 self._upstream = None
-                upstream.detach().abort()
+                upstream.abort()
                 self._try_elsewhere(reply.UPSTREAM_FAILED)
             else:
                 self._fail(reply.UPSTREAM_FAILED)
@@ -494,7 +494,7 @@ class Exchange:
         self._stage = _SENT
         self._upstream = upstream
         head, downstream = self.head, self.downstream
-        wire = upstream.begin(self, head.method)
+        wire = upstream.begin(self, head.is_head)
         identity = self.identity = next(self.plane.identities)
         if head.bare:
             message = b"".join((head.block, identity, downstream.forwarded))
@@ -588,7 +588,7 @@ class Exchange:
         plane.count_rejected(self._throttler, answer.reason)
         message = reply.render(
             answer,
-            head_only=self.head.method == b"HEAD",
+            head_only=self.head.is_head,
             close=not self._keep_alive,
             date=plane.date(),
         )
@@ -659,9 +659,12 @@ class Exchange:
         now = clock()
         downstream, upstream, slot = self.downstream, self._upstream, self._slot
         if upstream is not None:
-            if reusable and downstream.write_paused:
-                self.client_paused(False)
-            upstream.release(reusable, now)
+            if reusable and slot is not None:
+                if downstream.write_paused:
+                    self.client_paused(False)
+                slot.pool.give(upstream, now)
+            else:
+                upstream.abort()
             self._upstream = None
         elif self._connecting is not None:
             self._connecting.cancel()

@@ -74,6 +74,7 @@ class RequestHead:
         "has_traceparent",
         "host",
         "https",
+        "is_head",
         "judged",
         "keep_alive",
         "last_hop",
@@ -90,6 +91,7 @@ class RequestHead:
 
     def __init__(self, method: bytes, target: bytes, version: str) -> None:
         self.method = method
+        self.is_head = method == b"HEAD"  # its answer ends with its own head
         self.target = target  # origin-form or asterisk-form, as it will be sent
         self.version = version
         self.host = b""
@@ -392,7 +394,7 @@ def response_head(
     )
 
     # RFC 9112 §6.3, in its order.
-    if request.method == b"HEAD" or status < 200 or status in (204, 304):
+    if request.is_head or status < 200 or status in (204, 304):
         head.framing = NONE
         # The length a GET would have had; RFC 9110 §8.6: never with 1xx and 204.
         if lengths and status >= 200 and status != 204:

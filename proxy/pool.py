@@ -86,8 +86,10 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def give(self, upstream: Upstream) -> None:
-        """Take back a connection whose exchange ended cleanly."""
+    def give(self, upstream: Upstream, now: float) -> None:
+        """Take back a connection whose exchange ended cleanly; if it is closing, take() sees it."""
+        upstream.exchange = None
+        upstream.idle_since = now
         if self._closed:
             upstream.close()
             return

@@ -80,20 +80,11 @@ class Upstream(asyncio.Protocol):
         self._left = 0  # bytes of that body to come, when it has a length
         self._chunks: ChunkedReader | None = None
 
-    def begin(self, exchange: Answered, method: bytes) -> asyncio.Transport:
+    def begin(self, exchange: Answered, is_head: bool) -> asyncio.Transport:
         self.exchange = exchange
         self._heard = False
-        self._memorable = method != b"HEAD"
+        self._memorable = not is_head
         return self.transport
-
-    def release(self, reusable: bool, now: float) -> None:
-        """The exchange is over: back to the pool, or closed."""
-        self.exchange = None
-        if reusable:
-            self.idle_since = now
-            self._pool.give(self)  # or it is lost, if it is closing: that is seen to by take()
-        else:
-            self.abort()
 
     def detach(self) -> asyncio.Transport:
         """Leave the transport to a tunnel."""
@@ -120,6 +111,7 @@ class Upstream(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut at once: the instance learns that nobody waits for its answer."""
+        self.exchange = None
         self.transport.abort()
 
     # Called by the transport
