@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
-from wakeful.proxy import forwarding, kernel, reply, request_head, tunnel
+from wakeful.proxy import forwarding, kernel, reply, request_head, tunnel, wire_form
 from wakeful.proxy.chunked import ChunkedReader, TrailersTooLarge
 from wakeful.proxy.exchange import NEVER, Exchange
 from wakeful.proxy.framing import CHUNKED, BadRequest, RequestHead
@@ -28,13 +28,14 @@ class Downstream(asyncio.Protocol):
     __slots__ = (
         "_advancing",
         "_ahead",
+        "_asked_by",
         "_asks_head",
         "_chunks",
         "_closing",
         "_current",
         "_deaf",
         "_empty_lines",
-        "_forwarded_said",
+        "_forwarded",
         "_held",
         "_known",
         "_latest",
@@ -52,7 +53,7 @@ class Downstream(asyncio.Protocol):
         "_unsent",
         "client",
         "deadline",
-        "forwarded",
+        "forwarding",
         "note",
         "peer",
         "write_paused",
@@ -68,8 +69,9 @@ class Downstream(asyncio.Protocol):
         self.note = b""  # what the access log says of it, once it was said
         self._trusted = False  # the peer is a proxy whose word on who asked is taken
         self._latest = _NO_HEAD  # of the exchanges
-        self.forwarded = b""  # the fields that tell an instance who asked, and the end of its head
-        self._forwarded_said: tuple[bytes, str, forwarding.Claims] = (b"", "", ())
+        self.forwarding = b""  # what an instance gets of that, but for what names the request
+        self._asked_by: tuple[bytes, str, forwarding.Claims] = (b"", "", ())
+        self._forwarded = b""  # the fields that say so
         self.deadline = NEVER  # of the connection itself, while no exchange has one
         self.write_paused = False
         self._reading = True
@@ -132,7 +134,7 @@ class Downstream(asyncio.Protocol):
                 head = look_up(data) or known.by_fields(data, self._plane.limits.target)
             if head is not None:
                 if head is not self._latest:
-                    self._say_who_asked(head)
+                    self._prepare(head)
                 exchange = self._current = Exchange(self._plane, self, head, True)
                 exchange.begin()
                 return
@@ -260,12 +262,14 @@ class Downstream(asyncio.Protocol):
 
     # Private
 
-    def _say_who_asked(self, head: RequestHead) -> None:
+    def _prepare(self, head: RequestHead) -> None:
+        """Write what the next exchange sends; its instance and its name are not known yet."""
         self._latest = head
-        said = (head.host, head.version, head.claims or () if self._trusted else ())
-        if said != self._forwarded_said:
-            self._forwarded_said = said
-            self.forwarded = forwarding.fields(self.peer, *said)
+        asked_by = (head.host, head.version, head.claims or () if self._trusted else ())
+        if asked_by != self._asked_by:
+            self._asked_by = asked_by
+            self._forwarded = forwarding.fields(self.peer, *asked_by)
+        self.forwarding = wire_form.request(head, self._forwarded)
 
     def _feed(self, data: bytes) -> None:
         """Take messages apart as far as they are here."""
@@ -383,7 +387,7 @@ class Downstream(asyncio.Protocol):
                 self._current is None and self._next and not self._closing and not self.write_paused
             ):
                 exchange = self._current = self._next.popleft()
-                self._say_who_asked(exchange.head)
+                self._prepare(exchange.head)
                 exchange.begin()
         finally:
             self._advancing = False

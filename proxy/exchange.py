@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from wakeful.proxy import cold_start, framing, reply, retry, wire_form
 from wakeful.proxy.framing import UNTIL_CLOSE, RequestHead, ResponseHead
 from wakeful.proxy.headers import Headers
+from wakeful.proxy.identities import missing
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.request_body import RequestBody
 from wakeful.proxy.response_body import ResponseBody
@@ -471,7 +472,6 @@ class Exchange:
         return min(now + self._throttler.patience, self.started + self._throttler.template.timeout)
 
     def _place(self, slot: Slot, now: float, deadline: float) -> None:
-        self._stage = _PLACED
         self._slot = slot
         self.admitted_at = now
         self.deadline = deadline
@@ -487,6 +487,7 @@ class Exchange:
         if upstream is not None:
             self._dispatch(upstream)
         else:
+            self._stage = _PLACED
             self._connecting = slot.pool.connect(self)
 
     def _dispatch(self, upstream: Upstream) -> None:
@@ -496,10 +497,11 @@ class Exchange:
         head, downstream = self.head, self.downstream
         wire = upstream.begin(self, head.is_head)
         identity = self.identity = next(self.plane.identities)
-        if head.bare:
-            message = b"".join((head.block, identity, downstream.forwarded))
-        else:
-            message = wire_form.request(head, identity, downstream.forwarded)
+        if head.named:
+            identity = missing(
+                identity, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
+            )
+        message = downstream.forwarding + identity
         if self._body is not None:
             kept = self._body.take(self.plane.limits.buffer)
             if kept:

@@ -37,7 +37,7 @@ def within(networks: Sequence[Network], address: str) -> bool:
 
 
 def fields(peer: bytes, host: bytes, version: str = "1.1", claims: Claims = ()) -> bytes:
-    """The fields that tell an instance who asked, and the end of its head.
+    """The fields that tell an instance who asked.
 
     ``version`` is of the HTTP that it asked in. ``claims`` are what a trusted
     peer said of it, by lower-case names; without any, the peer itself asked.
@@ -51,7 +51,7 @@ def fields(peer: bytes, host: bytes, version: str = "1.1", claims: Claims = ()) 
     said.setdefault(b"x-forwarded-host", host)
     hops = [hop for part in said.get(b"x-forwarded-for", b"").split(b",") if (hop := part.strip())]
     hops.append(peer)
-    return b"X-Forwarded-For: %b\r\n%bForwarded: %b\r\nVia: %b wakeful\r\n\r\n" % (
+    return b"X-Forwarded-For: %b\r\n%bForwarded: %b\r\nVia: %b wakeful\r\n" % (
         b", ".join(hops),
         b"".join(b"%b: %b\r\n" % (shown, said[name]) for name, shown in _KEPT if name in said),
         b", ".join((*before, b"for=" + _node(peer)))

@@ -64,7 +64,6 @@ class RequestHead:
     """One request head, decided."""
 
     __slots__ = (
-        "bare",
         "block",
         "claims",
         "expect_continue",
@@ -80,6 +79,7 @@ class RequestHead:
         "last_hop",
         "length",
         "method",
+        "named",
         "nominated",
         "note",
         "plain",
@@ -108,12 +108,12 @@ class RequestHead:
         self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
         self.has_traceparent = False
+        self.named = False  # has either
         self.note = b""  # what the access log says of it, once it was said
         # By whom it was held against wake filters, and which of them it fits
         self.judged: tuple[WakeFilters, tuple[Rule, ...]] | None = None
         # Once the head is known
         self.block = b""  # all of it that comes from the client
-        self.bare = False  # besides the block only what names it and tells who asked is to be said
         self.raw = b""  # the whole request, as it came
 
 
@@ -216,6 +216,7 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
         head.has_traceparent &= b"traceparent" not in named
         if upgrade and b"upgrade" in named and version == "1.1" and bodiless:
             head.upgrade = _offered(upgrade)
+    head.named = head.has_request_id or head.has_traceparent
     if has_tracestate and not head.has_traceparent:
         # W3C Trace Context §3.3: it is of a trace that is not gone on with.
         head.fields = without(head.fields, _TRACESTATE)

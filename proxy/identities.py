@@ -13,14 +13,14 @@ _REQUEST_ID: Final = b"X-Request-Id: "
 # W3C Trace Context §3.2: version, trace id, parent id, flags. Nothing is recorded here, but
 # most tracers do as their caller says, and "not sampled" would silence them.
 _TRACE: Final = b"\r\ntraceparent: 00-"
-_END: Final = b"-01\r\n"
+_END: Final = b"-01\r\n\r\n"
 
 _LINE: Final = len(_REQUEST_ID) + 2 * _TRACE_BYTES + len(b"\r\n")
 _AT_A_TIME: Final = 128
 
 
 def identities() -> Iterator[bytes]:
-    """Random ones without end, each the lines of the two fields.
+    """Random ones without end, each the lines of the two fields and the end of a head.
 
     The request id is the trace id, so that either leads to the other.
     """
@@ -32,10 +32,10 @@ def request_id(lines: bytes) -> bytes:
 
 
 def missing(lines: bytes, *, has_request_id: bool, has_traceparent: bool) -> bytes:
-    """Of the two lines those that a request did not bring."""
+    """Of the two lines those that a request did not bring, and the end of its head."""
     if has_request_id:
-        return b"" if has_traceparent else lines[_LINE:]
-    return lines[:_LINE] if has_traceparent else lines
+        return lines[-2:] if has_traceparent else lines[_LINE:]
+    return lines[:_LINE] + lines[-2:] if has_traceparent else lines
 
 
 def _some() -> Iterator[bytes]:

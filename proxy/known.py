@@ -91,8 +91,8 @@ class KnownRequests:
         head.claims = seen.claims
         head.has_request_id = seen.has_request_id
         head.has_traceparent = seen.has_traceparent
+        head.named = seen.named
         head.block = data[:end] + seen.block[seen.block.find(b"\r\n") :]
-        head.bare = seen.bare
         if self._whole.again(data):
             self._whole.put(data, head)
             head.raw = data
@@ -115,7 +115,6 @@ class KnownRequests:
             and head.upgrade is None
         ):
             head.block = b"%b\r\nHost: %b\r\n%b" % (line, head.host, b"".join(head.fields))
-            head.bare = not (head.has_request_id or head.has_traceparent)
             self._by_fields.put(fields, head)
 
 

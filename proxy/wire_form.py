@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, RequestHead, ResponseHead
-from wakeful.proxy.identities import missing
 
 
-def request(head: RequestHead, identity: bytes, forwarded: bytes) -> bytes:
-    """For an instance. ``identity`` are the lines that name a request, for one that came
-    without; ``forwarded`` ends the head."""
-    if head.has_request_id or head.has_traceparent:
-        identity = missing(
-            identity, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
-        )
+def request(head: RequestHead, forwarded: bytes) -> bytes:
+    """For an instance, but for what names the request, which ends its head."""
     if head.block:
-        return b"".join((head.block, identity, forwarded))
+        return head.block + forwarded
     lines = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
     lines += head.fields
     if head.framing is LENGTH:
@@ -27,7 +21,7 @@ def request(head: RequestHead, identity: bytes, forwarded: bytes) -> bytes:
         lines.append(b"Expect: 100-continue\r\n")
     if head.upgrade is not None:
         lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade)
-    lines += (identity, forwarded)
+    lines.append(forwarded)
     return b"".join(lines)
 
 

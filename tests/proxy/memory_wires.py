@@ -19,7 +19,7 @@ from wakeful.proxy.downstream import Downstream
 T = TypeVar("T")
 
 # Behind every head that goes to an instance, and in no body here.
-HEAD_END = b" wakeful\r\n\r\n"
+HEAD_END = b"-01\r\n\r\n"
 
 
 FRAMES = b"\x81frames"

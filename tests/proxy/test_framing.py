@@ -18,7 +18,7 @@ from wakeful.proxy.framing import (
     response_head,
 )
 from wakeful.proxy.headers import FORBIDDEN_TRAILERS, Headers, trailer_fields
-from wakeful.proxy.identities import identities
+from wakeful.proxy.identities import identities, missing
 
 HOST = (b"Host", b"a.test")
 
@@ -221,7 +221,11 @@ def test_a_request_is_refused_or_forwarded_in_one_unambiguous_form(
         Framing.CHUNKED: b"3\r\nxxx\r\n0\r\n\r\n",
     }
     identity = next(identities())
-    written = wire_form.request(head, identity, b"Via: 1.1 wakeful\r\n\r\n")
+    named = missing(
+        identity, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
+    )
+    assert (named == identity) is not head.named
+    written = wire_form.request(head, b"Via: 1.1 wakeful\r\n") + named
     seen = Seen()
     parser = httptools.HttpRequestParser(seen)
     try:

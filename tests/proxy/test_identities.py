@@ -10,7 +10,7 @@ import pytest
 from wakeful.proxy.identities import identities, missing, request_id
 
 LINES = re.compile(
-    rb"(X-Request-Id: ([0-9a-f]{32})\r\n)(traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-01\r\n)"
+    rb"(X-Request-Id: ([0-9a-f]{32})\r\n)(traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-01\r\n)\r\n"
 )
 
 
@@ -33,6 +33,8 @@ def test_what_a_request_brought_is_not_said_again(
     lines = next(identities())
     match = LINES.fullmatch(lines)
     assert match is not None
-    wanted = (b"" if has_request_id else match[1]) + (b"" if has_traceparent else match[3])
+    wanted = (
+        (b"" if has_request_id else match[1]) + (b"" if has_traceparent else match[3]) + b"\r\n"
+    )
     given = missing(lines, has_request_id=has_request_id, has_traceparent=has_traceparent)
     assert given == wanted
