@@ -495,7 +495,9 @@ class Exchange:
         self._stage = _SENT
         self._upstream = upstream
         head, downstream = self.head, self.downstream
-        wire = upstream.begin(self, head.is_head)
+        upstream.exchange = self
+        if head.is_head:
+            upstream.expect_head()
         identity = self.identity = next(self.plane.identities)
         if head.named:
             identity = missing(
@@ -507,9 +509,9 @@ class Exchange:
             if kept:
                 message = b"".join((message, *kept))
                 downstream.hold_reading(False)  # before the write, which may ask otherwise
-        wire.write(message)
+        upstream.transport.write(message)
         if downstream.write_paused:
-            wire.pause_reading()
+            upstream.transport.pause_reading()
 
     @property
     def _written_to(self) -> Upstream | None:

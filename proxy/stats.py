@@ -13,7 +13,7 @@ class RequestStats:
     __slots__ = ("_area", "_arrived", "_began", "_in_hand", "_since")
 
     def __init__(self, now: float) -> None:
-        self._in_hand = 0
+        self._in_hand = 0.0  # what times are multiplied with
         self._arrived = 0
         self._area = 0.0  # request-seconds since the last report
         self._began = now  # the period, with that report
@@ -21,7 +21,7 @@ class RequestStats:
 
     @property
     def in_hand(self) -> int:
-        return self._in_hand
+        return int(self._in_hand)
 
     @property
     def arrived(self) -> int:
@@ -33,7 +33,7 @@ class RequestStats:
         if passed > 0.0:
             self._area += passed * self._in_hand
             self._since = now
-        self._in_hand += 1
+        self._in_hand += 1.0
         self._arrived += 1
 
     def leave(self, now: float) -> None:
@@ -41,7 +41,7 @@ class RequestStats:
         if passed > 0.0:
             self._area += passed * self._in_hand
             self._since = now
-        self._in_hand -= 1
+        self._in_hand -= 1.0
 
     def report(self, now: float) -> tuple[float, int]:
         """Average in hand, and arrivals, since the last report."""

@@ -48,7 +48,6 @@ class Upstream(asyncio.Protocol):
     __slots__ = (
         "_chunks",
         "_head",
-        "_heard",
         "_interim",
         "_known",
         "_latest",
@@ -72,19 +71,16 @@ class Upstream(asyncio.Protocol):
         self.discarded = False  # what was sent last was thrown away, and nothing of an answer came
         # Per exchange
         self.exchange: Answered | None = None
-        self._heard = False  # anything came since the request
-        self._memorable = False  # its head may be a known one: it comes first, and not to HEAD
+        self._memorable = True  # its head may be a known one: it comes first, and not to HEAD
         self._partial = b""  # of a head
         self._interim = 0  # bytes of 1xx heads, until the answer itself
         self._head: ResponseHead | None = None  # of the message whose body is being received
         self._left = 0  # bytes of that body to come, when it has a length
         self._chunks: ChunkedReader | None = None
 
-    def begin(self, exchange: Answered, is_head: bool) -> asyncio.Transport:
-        self.exchange = exchange
-        self._heard = False
-        self._memorable = not is_head
-        return self.transport
+    def expect_head(self) -> None:
+        """The next answer is one to HEAD: without a body, whatever its head says."""
+        self._memorable = False
 
     def detach(self) -> asyncio.Transport:
         """Leave the transport to a tunnel."""
@@ -126,7 +122,6 @@ class Upstream(asyncio.Protocol):
         elif self._head is not None:
             self._read_body(exchange, self._head, data)
         else:
-            self._heard = True
             known = self._latest
             body = data.removeprefix(known.raw)
             if body is data or not self._memorable:
@@ -165,6 +160,11 @@ class Upstream(asyncio.Protocol):
             self.exchange.upstream_paused(False)
 
     # Private
+
+    @property
+    def _heard(self) -> bool:
+        """Anything came of an answer that is not whole."""
+        return self._head is not None or bool(self._partial) or self._interim > 0
 
     def _read_head(self, exchange: Answered, data: bytes) -> None:
         memorable, self._memorable = self._memorable, False
@@ -237,6 +237,7 @@ class Upstream(asyncio.Protocol):
             exchange.response_flush()
             return
         self._head = None
+        self._memorable = True
         exchange.response_end(trailers)
         if rest:
             exchange.upstream_broken("bytes beyond the end of the answer")
