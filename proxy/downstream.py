@@ -53,8 +53,8 @@ class Downstream(asyncio.Protocol):
         "_unsent",
         "client",
         "deadline",
-        "forwarding",
         "note",
+        "outgoing",
         "peer",
         "write_paused",
     )
@@ -68,8 +68,8 @@ class Downstream(asyncio.Protocol):
         self.peer = b""  # the same, for a line or a field
         self.note = b""  # what the access log says of it, once it was said
         self._trusted = False  # the peer is a proxy whose word on who asked is taken
-        self._latest = _NO_HEAD  # of the exchanges
-        self.forwarding = b""  # what an instance gets of that, but for what names the request
+        self._latest = _NO_HEAD  # of the exchange that began last
+        self.outgoing = b""  # its head for an instance, but for what names the request
         self._asked_by: tuple[bytes, str, forwarding.Claims] = (b"", "", ())
         self._forwarded = b""  # the fields that say so
         self.deadline = NEVER  # of the connection itself, while no exchange has one
@@ -77,10 +77,10 @@ class Downstream(asyncio.Protocol):
         self._reading = True
         self._held = False  # the exchange wants no more of the body for now
         self._closing = False  # nothing more will be answered on this connection
-        self._unsent = 0  # bytes of the last answer, when that was looked at last
-        # Whatever came was one known request and nothing else, each after the answer to the last;
-        # and all that follows, but _current and _closing, is as it is here
+        # Of a message nothing is here, and nothing is refused, in a queue, or held back: what comes
+        # when nothing is being answered begins a request
         self._simple = True
+        self._unsent = 0  # bytes of the last answer, when that was looked at last
         # Exchanges: the one being answered, and those received behind it
         self._current: Exchange | None = None
         self._next: deque[Exchange] = deque()
@@ -231,8 +231,8 @@ class Downstream(asyncio.Protocol):
         self._held = False
         if self._next or self._refusal is not None or not self._reading:
             self._advance()
-        elif not self._partial and self._raw is None and self._receiving is None:
-            self._simple = not self.write_paused and not self._deaf
+        else:
+            self._simple = not (self._partial or self.write_paused)
 
     # Called by the data plane
 
@@ -269,7 +269,7 @@ class Downstream(asyncio.Protocol):
         if asked_by != self._asked_by:
             self._asked_by = asked_by
             self._forwarded = forwarding.fields(self.peer, *asked_by)
-        self.forwarding = wire_form.request(head, self._forwarded)
+        self.outgoing = wire_form.request(head, self._forwarded)
 
     def _feed(self, data: bytes) -> None:
         """Take messages apart as far as they are here."""

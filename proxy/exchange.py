@@ -503,7 +503,7 @@ class Exchange:
             identity = missing(
                 identity, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
             )
-        message = downstream.forwarding + identity
+        message = downstream.outgoing + identity
         if self._body is not None:
             kept = self._body.take(self.plane.limits.buffer)
             if kept:

@@ -34,6 +34,7 @@ from wakeful.config.model import (
 from wakeful.events import Backends, Endpoint, Load, Outage
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange, Stage
+from wakeful.proxy.known import KnownHeads, KnownRequests
 from wakeful.proxy.limits import Limits
 from wakeful.proxy.server import DataPlane, RouteTo
 from wakeful.proxy.throttler import Slot, Throttler
@@ -160,6 +161,8 @@ class Machine(RuleBasedStateMachine):
     async def new_plane(self) -> DataPlane:
         plane = DataPlane(self, limits=Limits(buffer=16), clock=self.loop.time)
         plane.connections = InOrder()
+        plane.known_requests = KnownRequests(on_sight=True)
+        plane.known_responses = KnownHeads(on_sight=True)
         return plane
 
     def route(self, *services: str) -> None:

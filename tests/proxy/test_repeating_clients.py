@@ -1,0 +1,163 @@
+"""A client that repeats itself is spared what others need, and only for as long as it does."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.proxy.harness import Harness, get, post
+from tests.proxy.wire import PATIENCE, Peer, answering, ok
+from wakeful.proxy.downstream import Downstream
+
+BODY = b"x" * 100_000
+BEGINNING = b"GET /more HTTP/1.1\r\nX-Before: "
+
+
+def repeats(harness: Harness) -> Peer:
+    """A client whose next request will be known as that of its last."""
+    client = harness.connect()
+    for _ in range(3):
+        client.send(get())
+        assert client.message().status == 200
+    (connection,) = harness.plane.connections
+    assert harness.call(lambda: connection._latest.raw) == get()
+    return client
+
+
+def begins(connection: Downstream) -> bool:
+    return connection._current is not None
+
+
+def test_who_does_not_read_its_answers_is_given_no_more_of_them(harness: Harness) -> None:
+    backend = harness.backend(answering(ok(BODY, fields=b"Date: x\r\n")))
+    harness.service(backend)
+    client = harness.connect()
+    client.send(get())
+    client.message()
+    (connection,) = harness.plane.connections
+
+    def ask() -> None:
+        before = backend.requests
+        client.send(get())
+        harness.wait_for(lambda: backend.requests > before, "the request")
+        harness.wait_for(lambda: not begins(connection), "the answer is with the transport")
+
+    unread = 0
+    while not harness.call(lambda: connection.write_paused):
+        assert unread < 1000
+        ask()
+        unread += 1
+    for _ in range(3):
+        client.send(get())
+    harness.beat()
+    assert not harness.call(lambda: begins(connection))
+    assert backend.requests == 1 + unread
+    for _ in range(unread + 3):
+        assert client.message().body == BODY
+    assert backend.requests == 1 + unread + 3
+
+
+def test_what_it_sends_behind_the_beginning_of_another_request_is_part_of_that(
+    harness: Harness,
+) -> None:
+    backend = harness.backend()
+    harness.service(backend)
+    client = repeats(harness)
+    client.send(BEGINNING)
+    harness.beat()
+    client.send(get())
+    assert client.message().status == 200
+    (stream,) = backend.received
+    assert b"GET /more HTTP/1.1\r\n" in stream
+    assert b"X-Before: GET / HTTP/1.1\r\n" in stream
+    assert stream.count(b"\r\n\r\n") == 4
+
+
+def test_also_if_that_began_before_the_last_answer(harness: Harness) -> None:
+    gate = threading.Event()
+
+    def script(peer: Peer) -> None:
+        for turn in range(1, 6):
+            peer.message()
+            assert turn != 4 or gate.wait(PATIENCE)
+            peer.send(ok())
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = repeats(harness)
+    client.send(get())
+    harness.wait_for(lambda: backend.requests == 4)
+    client.send(BEGINNING)
+    harness.beat()
+    gate.set()
+    assert client.message().status == 200
+    client.send(get())
+    assert client.message().status == 200
+    (stream,) = backend.received
+    assert b"X-Before: GET / HTTP/1.1\r\n" in stream
+    assert stream.count(b"\r\n\r\n") == 5
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        get(b"/other"),
+        get(fields=b"Accept: text/html\r\n"),
+        get(fields=b"X-Request-Id: mine\r\n"),
+        get(host=b"a.test:80"),
+        post(b"body"),
+        post(b"body", chunked=True),
+    ],
+)
+def test_another_request_between_two_alike_is_itself(harness: Harness, between: bytes) -> None:
+    backend = harness.backend()
+    harness.service(backend)
+    client = repeats(harness)
+    for _ in range(3):
+        for request in (between, get()):
+            client.send(request)
+            assert client.message().status == 200
+    (stream,) = backend.received
+    seen = [head for head in stream.split(b"\r\n\r\n") if b" HTTP/1.1\r\n" in head]
+    mine, others = seen[3::2], seen[4::2]
+    for head, wanted in ((mine, between), (others, get())):
+        for one in head:
+            line, _, rest = wanted.partition(b"\r\n\r\n")[0].partition(b"\r\n")
+            assert line + b"\r\n" in one + b"\r\n"
+            assert all(field in one.split(b"\r\n") for field in rest.split(b"\r\n"))
+            assert one.count(b"X-Request-Id: ") == 1
+    assert len(mine) == len(others) == 3
+
+
+def test_head_and_get_in_turn_have_each_its_answer(harness: Harness) -> None:
+    """The same head ends an answer to one, and begins one to the other."""
+    head = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 5\r\n\r\n"
+
+    def script(peer: Peer) -> None:
+        while True:
+            asked = peer.head()
+            peer.send(head if asked.start.startswith(b"HEAD ") else head + b"hello")
+
+    harness.service(harness.backend(script))
+    client = harness.connect()
+    for bodiless in (False, False, True, True, False, True, False, False):
+        client.send(get().replace(b"GET", b"HEAD") if bodiless else get())
+        answer = client.message(bodiless=bodiless)
+        assert (answer.status, answer.body) == (200, b"" if bodiless else b"hello")
+
+
+def test_the_instances_of_a_service_need_not_answer_alike(harness: Harness) -> None:
+    """Each connection has its own latest head, and none is held for another's."""
+    answers = [ok(b"a" * n, fields=b"Date: %b\r\n" % (b"x" * n)) for n in (1, 2, 3)]
+    harness.service(*(harness.backend(answering(answer)) for answer in answers))
+    client = harness.connect()
+    seen = []
+    for _ in range(12):
+        client.send(get())
+        answer = client.message()
+        date = answer.get("Date")
+        assert date is not None
+        assert len(date) == len(answer.body)
+        seen.append(len(answer.body))
+    assert sorted(seen) == [1] * 4 + [2] * 4 + [3] * 4
