@@ -49,6 +49,7 @@ COMPILED = (
     "wakeful/proxy/server.py",
     "wakeful/proxy/stats.py",
     "wakeful/proxy/throttler.py",
+    "wakeful/proxy/unusual.py",
     "wakeful/proxy/upstream.py",
     "wakeful/proxy/wire_form.py",
 )

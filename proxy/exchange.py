@@ -23,6 +23,7 @@ from wakeful.proxy.switch import switch
 from wakeful.proxy.throttler import Refused, Slot, Throttler
 from wakeful.proxy.traffic import choose
 from wakeful.proxy.tunnel import Tunnel
+from wakeful.proxy.unusual import Unusual
 from wakeful.proxy.upstream import Upstream
 from wakeful.proxy.wake_filters import Rule
 
@@ -62,19 +63,6 @@ _DOUBTED: Final = Stage.DOUBTED
 _ANSWERING: Final = Stage.ANSWERING
 _TUNNEL: Final = Stage.TUNNEL
 _OVER: Final = Stage.OVER
-
-
-class Unusual:
-    """Of a request that was not just passed to an instance and answered by it."""
-
-    __slots__ = ("attempts", "cold", "ignored", "reason", "sent_at")
-
-    def __init__(self) -> None:
-        self.reason = ""  # of an answer of our own
-        self.ignored: Rule | None = None  # the wake filter that it fell under
-        self.cold = False  # it came when no instance was ready
-        self.sent_at = 0.0  # when its head was written to an instance, if it is cold
-        self.attempts = 0  # that ended with an instance that is not there
 
 
 class Exchange:
