@@ -50,7 +50,7 @@ def test_who_does_not_read_its_answers_is_given_no_more_of_them(harness: Harness
         unread += 1
     for _ in range(3):
         client.send(get())
-    harness.beat()
+        harness.beat()  # each is read for itself
     assert not harness.call(lambda: begins(connection))
     assert backend.requests == 1 + unread
     for _ in range(unread + 3):
