@@ -99,6 +99,39 @@ def test_also_if_that_began_before_the_last_answer(harness: Harness) -> None:
     assert stream.count(b"\r\n\r\n") == 5
 
 
+def test_an_instance_that_takes_no_more_holds_it_up_for_that_exchange_only(
+    harness: Harness,
+) -> None:
+    """As one may whose connection is still full of a body that it answered without reading it."""
+    gate = threading.Event()
+
+    def script(peer: Peer) -> None:
+        for turn in range(1, 7):
+            peer.message()
+            assert turn != 4 or gate.wait(PATIENCE)
+            peer.send(ok())
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = repeats(harness)
+    (connection,) = harness.plane.connections
+    client.send(get())
+    harness.wait_for(lambda: backend.requests == 4)
+
+    def fill() -> None:
+        current = connection._current
+        assert current is not None
+        assert current._upstream is not None
+        current._upstream.pause_writing()  # as its transport would
+
+    harness.call(fill)
+    gate.set()
+    assert client.message().status == 200
+    for _ in range(2):
+        client.send(get())
+        assert client.message().status == 200
+
+
 @pytest.mark.parametrize(
     "between",
     [
