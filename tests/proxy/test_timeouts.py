@@ -72,6 +72,8 @@ def test_an_idle_connection_is_closed_without_a_word(harness: Harness) -> None:
     assert used.message().status == 200
     harness.clock.forward(2)
     assert fresh.ending() == "end"
+    harness.sweep()
+    assert len(harness.plane.connections) == 1
     harness.clock.forward(74)
     assert used.ending() == "end"
 
@@ -94,6 +96,38 @@ def test_a_request_that_takes_too_long_in_all(harness: Harness) -> None:
     harness.clock.forward(6)
     answer = client.message()
     assert (answer.status, answer.reason) == (504, b"request_timeout")
+
+
+def test_a_limit_that_was_changed_is_that_of_the_requests_from_then_on(harness: Harness) -> None:
+    backend = harness.backend(silent)
+    throttler = harness.service(backend, response_start_timeout=5.0)
+    template = replace(throttler.template, response_start_timeout=20.0)
+    harness.call(lambda: throttler.retune(replace(throttler.revision, template=template)))
+    client = harness.get()
+    harness.wait_for(lambda: backend.requests)
+    harness.clock.forward(19)
+    harness.sweep()
+    assert throttler.breaker.active == 1
+    harness.clock.forward(2)
+    assert client.message().reason == b"response_timeout"
+
+
+def test_what_a_request_waited_is_part_of_its_whole_time(harness: Harness) -> None:
+    throttler = harness.service(timeout=10.0, response_start_timeout=10.0)
+    client = harness.get()
+    harness.wait_for(lambda: throttler.breaker.waiting)
+    harness.clock.forward(6)
+    harness.sweep()
+    backend = harness.backend(silent)
+    harness.publish(harness.endpoints(backend))
+    harness.wait_for(lambda: backend.requests)
+    harness.clock.forward(3)
+    harness.sweep()
+    assert throttler.breaker.active == 1
+    harness.clock.forward(2)
+    harness.sweep()
+    assert throttler.breaker.active == 0
+    assert client.message().reason == b"request_timeout"
 
 
 def test_an_answer_that_began_in_time_may_take_longer_than_its_beginning(harness: Harness) -> None:
