@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.proxy.harness import Harness, get
-from tests.proxy.wire import Backend, Message, Peer, answering, ok
+from tests.proxy.wire import Backend, Message, Peer, answering, ok, unused_port
 from wakeful.config.model import Revision
 from wakeful.events import Backends, Endpoint, Phases, Start, StartPhase
 from wakeful.proxy import cold_start
@@ -69,6 +69,14 @@ def test_an_answer_that_waited_for_a_start_says_so_and_the_next_one_does_not(
     assert 0 <= first_byte < 3000 <= total < 60_000
     client.send(get())
     assert told(client.message()) == ([], [])
+
+
+def test_one_that_had_to_try_another_instance_waited_for_no_start(harness: Harness) -> None:
+    throttler = harness.service(unused_port(), harness.backend(), concurrency=1)
+    answer = harness.get().message()
+    assert (answer.status, told(answer)) == (200, ([], []))
+    assert throttler.counters.retries == 1
+    assert sum(throttler.counters.cold_starts.counts) == 0
 
 
 def test_a_head_that_is_known_is_told_of_each_time_somebody_waited_and_no_other(
