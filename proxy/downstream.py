@@ -232,7 +232,7 @@ class Downstream(asyncio.Protocol):
         if self._next or self._refusal is not None or not self._reading:
             self._advance()
         else:
-            self._simple = not (self._partial or self.write_paused)
+            self._simple = not (self._partial or self._empty_lines or self.write_paused)
 
     # Called by the data plane
 

@@ -99,6 +99,31 @@ def test_also_if_that_began_before_the_last_answer(harness: Harness) -> None:
     assert stream.count(b"\r\n\r\n") == 5
 
 
+def test_empty_lines_between_its_requests_are_counted_for_each_by_itself(harness: Harness) -> None:
+    gate = threading.Semaphore(3)
+
+    def script(peer: Peer) -> None:
+        while True:
+            peer.message()
+            assert gate.acquire(timeout=PATIENCE)
+            peer.send(ok())
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = repeats(harness)
+
+    def ask(number: int) -> None:
+        client.send(get())
+        harness.wait_for(lambda: backend.requests == number)
+        client.send(b"\r\n")
+        harness.beat()
+        gate.release()
+        assert client.message().status == 200
+
+    for turn in range(12):  # of which each may have eight
+        ask(4 + turn)
+
+
 def test_an_instance_that_takes_no_more_holds_it_up_for_that_exchange_only(
     harness: Harness,
 ) -> None:
