@@ -56,6 +56,7 @@ class Downstream(asyncio.Protocol):
         "note",
         "outgoing",
         "peer",
+        "spare",
         "write_paused",
     )
 
@@ -81,8 +82,9 @@ class Downstream(asyncio.Protocol):
         # when nothing is being answered begins a request
         self._simple = True
         self._unsent = 0  # bytes of the last answer, when that was looked at last
-        # Exchanges: the one being answered, and those received behind it
+        # Exchanges: the one being answered, those received behind it, and one to be used again
         self._current: Exchange | None = None
+        self.spare: Exchange | None = None
         self._next: deque[Exchange] = deque()
         self._ahead = 0  # bytes read since there is one in _next
         self._advancing = False
@@ -117,6 +119,7 @@ class Downstream(asyncio.Protocol):
         self._next.clear()
         if self._current is not None:
             self._current.client_lost()
+        self.spare = None  # which knows this one
 
     def eof_received(self) -> None:
         # A client that closed its side is gone, as for nginx, Envoy and Go: a
@@ -135,7 +138,13 @@ class Downstream(asyncio.Protocol):
             if head is not None:
                 if head is not self._latest:
                     self._prepare(head)
-                exchange = self._current = Exchange(self._plane, self, head, True)
+                exchange = self.spare
+                if exchange is None:
+                    exchange = Exchange(self._plane, self, head, True)
+                else:
+                    self.spare = None
+                    exchange.renew(head)
+                self._current = exchange
                 exchange.begin()
                 return
         self._simple = False
@@ -209,6 +218,7 @@ class Downstream(asyncio.Protocol):
         self._plane.connections.discard(self)
         self._transport = None
         self._closing = True
+        self.spare = None
         return transport
 
     def exchange_over(self, exchange: Exchange, keep_alive: bool, now: float) -> None:

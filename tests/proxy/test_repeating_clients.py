@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import threading
+from pathlib import Path
 
 import pytest
 
+from tests.proxy.conftest import Launch
 from tests.proxy.harness import Harness, get, post
-from tests.proxy.wire import PATIENCE, Peer, answering, ok
+from tests.proxy.wire import PATIENCE, Message, Peer, answering, ok
+from wakeful.config.model import AccessLog, AccessLogFormat, Queue
 from wakeful.proxy.downstream import Downstream
+from wakeful.proxy.exchange import Exchange
 
 BODY = b"x" * 100_000
 BEGINNING = b"GET /more HTTP/1.1\r\nX-Before: "
@@ -155,6 +161,81 @@ def test_an_instance_that_takes_no_more_holds_it_up_for_that_exchange_only(
     for _ in range(2):
         client.send(get())
         assert client.message().status == 200
+
+
+def test_nothing_is_left_to_the_collector_when_it_leaves(harness: Harness) -> None:
+    harness.service(harness.backend())
+    client = repeats(harness)
+    gc.collect()
+    gc.disable()
+    try:
+        client.close()
+        harness.wait_for(lambda: not harness.plane.connections)
+        harness.beat()
+        assert [one for one in gc.get_objects() if isinstance(one, Downstream | Exchange)] == []
+    finally:
+        gc.enable()
+
+
+def test_each_request_is_answered_and_counted_for_itself(harness: Harness) -> None:
+    """Whatever became of the one before."""
+    throttler = harness.service(harness.backend(), queue=Queue(limit=0))
+    client = repeats(harness)
+
+    def ask(host: bytes = b"a.test") -> Message:
+        client.send(get(host=host))
+        return client.message()
+
+    harness.publish([])
+    full = ask()
+    assert full.reason == b"queue_full"
+    assert ask(b"nobody.test").reason == b"no_route"
+    harness.publish(harness.endpoints(harness.backend()))
+    assert ask().body == b"hello"
+    assert ask(b"nobody.test").reason == b"no_route"
+    assert ask().body == b"hello"
+    counters = throttler.counters
+    seen = {key: sum(histogram.counts) for key, histogram in counters.durations.items()}
+    assert seen == {(b"GET", 200): 5, (b"GET", 503): 1}
+    assert counters.sent == 5 * len(b"hello") + len(full.body)
+    assert throttler.breaker.active == throttler.stats.in_hand == 0
+    assert sum(slot.active for slot in throttler.slots) == 0
+
+
+def test_each_line_of_the_log_is_of_its_request_alone(launch: Launch, tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def script(peer: Peer) -> None:
+        for turn in range(1, 6):
+            peer.message()
+            assert turn != 5 or gate.wait(PATIENCE)
+            peer.send(ok())
+
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    backend = harness.backend(script)
+    throttler = harness.service(backend)
+    client = repeats(harness)
+    for request, status in ((get(host=b"nobody.test"), 404), (get(), 200)):
+        for _ in range(2 if status == 404 else 1):  # of which the second is known
+            client.send(request)
+            assert client.message().status == status
+    client.send(get())
+    harness.wait_for(lambda: backend.requests == 5)
+    client.close()
+    harness.wait_for(lambda: not throttler.breaker.active)
+    gate.set()
+    assert harness.plane.access is not None
+    harness.call(harness.plane.access.close)
+    harness.plane.access = None
+
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    told = [(line["status"], line["size"], line.get("instance")) for line in lines]
+    answered, refused = (200, 5, "i0"), (404, lines[3]["size"], None)
+    assert told == [*[answered] * 3, refused, refused, answered, (499, 0, "i0")]
+    named = [line["request_id"] for line in lines if line["status"] != 404]
+    assert len(set(named)) == len(named) == 5
+    assert not any("request_id" in line for line in lines if line["status"] == 404)
 
 
 @pytest.mark.parametrize(
