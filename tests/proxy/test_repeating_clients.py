@@ -16,6 +16,7 @@ from wakeful.config.model import AccessLog, AccessLogFormat, Queue
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange
 
+HELLO = ok(fields=b"Date: x\r\n")  # an answer without a date would be given one
 BODY = b"x" * 100_000
 BEGINNING = b"GET /more HTTP/1.1\r\nX-Before: "
 
@@ -28,6 +29,7 @@ def repeats(harness: Harness) -> Peer:
         assert client.message().status == 200
     (connection,) = harness.plane.connections
     assert harness.call(lambda: connection._latest.raw) == get()
+    assert harness.call(lambda: connection.spare) is not None
     return client
 
 
@@ -67,7 +69,7 @@ def test_who_does_not_read_its_answers_is_given_no_more_of_them(harness: Harness
 def test_what_it_sends_behind_the_beginning_of_another_request_is_part_of_that(
     harness: Harness,
 ) -> None:
-    backend = harness.backend()
+    backend = harness.backend(answering(HELLO))
     harness.service(backend)
     client = repeats(harness)
     client.send(BEGINNING)
@@ -87,7 +89,7 @@ def test_also_if_that_began_before_the_last_answer(harness: Harness) -> None:
         for turn in range(1, 6):
             peer.message()
             assert turn != 4 or gate.wait(PATIENCE)
-            peer.send(ok())
+            peer.send(HELLO)
 
     backend = harness.backend(script)
     harness.service(backend)
@@ -112,7 +114,7 @@ def test_empty_lines_between_its_requests_are_counted_for_each_by_itself(harness
         while True:
             peer.message()
             assert gate.acquire(timeout=PATIENCE)
-            peer.send(ok())
+            peer.send(HELLO)
 
     backend = harness.backend(script)
     harness.service(backend)
@@ -140,7 +142,7 @@ def test_an_instance_that_takes_no_more_holds_it_up_for_that_exchange_only(
         for turn in range(1, 7):
             peer.message()
             assert turn != 4 or gate.wait(PATIENCE)
-            peer.send(ok())
+            peer.send(HELLO)
 
     backend = harness.backend(script)
     harness.service(backend)
@@ -164,7 +166,7 @@ def test_an_instance_that_takes_no_more_holds_it_up_for_that_exchange_only(
 
 
 def test_nothing_is_left_to_the_collector_when_it_leaves(harness: Harness) -> None:
-    harness.service(harness.backend())
+    harness.service(harness.backend(answering(HELLO)))
     client = repeats(harness)
     gc.collect()
     gc.disable()
@@ -179,7 +181,7 @@ def test_nothing_is_left_to_the_collector_when_it_leaves(harness: Harness) -> No
 
 def test_each_request_is_answered_and_counted_for_itself(harness: Harness) -> None:
     """Whatever became of the one before."""
-    throttler = harness.service(harness.backend(), queue=Queue(limit=0))
+    throttler = harness.service(harness.backend(answering(HELLO)), queue=Queue(limit=0))
     client = repeats(harness)
 
     def ask(host: bytes = b"a.test") -> Message:
@@ -190,7 +192,7 @@ def test_each_request_is_answered_and_counted_for_itself(harness: Harness) -> No
     full = ask()
     assert full.reason == b"queue_full"
     assert ask(b"nobody.test").reason == b"no_route"
-    harness.publish(harness.endpoints(harness.backend()))
+    harness.publish(harness.endpoints(harness.backend(answering(HELLO))))
     assert ask().body == b"hello"
     assert ask(b"nobody.test").reason == b"no_route"
     assert ask().body == b"hello"
@@ -209,7 +211,7 @@ def test_each_line_of_the_log_is_of_its_request_alone(launch: Launch, tmp_path: 
         for turn in range(1, 6):
             peer.message()
             assert turn != 5 or gate.wait(PATIENCE)
-            peer.send(ok())
+            peer.send(HELLO)
 
     path = tmp_path / "log"
     harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
@@ -236,6 +238,7 @@ def test_each_line_of_the_log_is_of_its_request_alone(launch: Launch, tmp_path: 
     named = [line["request_id"] for line in lines if line["status"] != 404]
     assert len(set(named)) == len(named) == 5
     assert not any("request_id" in line for line in lines if line["status"] == 404)
+    assert [line.get("reason") for line in lines if line["status"] == 200] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -250,7 +253,7 @@ def test_each_line_of_the_log_is_of_its_request_alone(launch: Launch, tmp_path: 
     ],
 )
 def test_another_request_between_two_alike_is_itself(harness: Harness, between: bytes) -> None:
-    backend = harness.backend()
+    backend = harness.backend(answering(HELLO))
     harness.service(backend)
     client = repeats(harness)
     for _ in range(3):
