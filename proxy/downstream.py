@@ -218,7 +218,6 @@ class Downstream(asyncio.Protocol):
         self._plane.connections.discard(self)
         self._transport = None
         self._closing = True
-        self.spare = None
         return transport
 
     def exchange_over(self, exchange: Exchange, keep_alive: bool, now: float) -> None:
