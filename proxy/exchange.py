@@ -118,7 +118,7 @@ class Exchange:
     def renew(self, head: RequestHead) -> None:
         """Be the next request, which has no body.
 
-        Making another costs more than a tenth of what is done for one. Only one that was plain
+        Making another costs a twelfth of what is done for one. Only one that was plain
         from its beginning to its end is used again: nobody else knows of it any more, and what is
         not set here is as it was made.
         """
