@@ -229,6 +229,8 @@ class Downstream(asyncio.Protocol):
         if keep_alive and self._simple:
             self.deadline = now + limits.idle_timeout
             return
+        if not self._latest.raw:  # it is not a known one, and may be large
+            self._latest, self.outgoing = _NO_HEAD, b""
         self.deadline = now + (limits.head_timeout if self._partial else limits.idle_timeout)
         if not keep_alive:
             self._next.clear()

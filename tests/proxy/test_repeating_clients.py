@@ -165,6 +165,20 @@ def test_an_instance_that_takes_no_more_holds_it_up_for_that_exchange_only(
         assert client.message().status == 200
 
 
+def test_only_a_head_that_may_come_again_is_kept_for_an_idle_client(harness: Harness) -> None:
+    harness.service(harness.backend(answering(HELLO)))
+    client = repeats(harness)
+    (connection,) = harness.plane.connections
+    kept = harness.call(lambda: len(connection.outgoing))
+    assert 0 < kept < 1000
+    client.send(get(fields=b"X-Large: %b\r\n" % (b"x" * 20_000)))
+    assert client.message().status == 200
+    assert harness.call(lambda: (connection._latest.fields, connection.outgoing)) == ([], b"")
+    client.send(get())
+    assert client.message().status == 200
+    assert harness.call(lambda: len(connection.outgoing)) == kept
+
+
 def test_nothing_is_left_to_the_collector_when_it_leaves(harness: Harness) -> None:
     harness.service(harness.backend(answering(HELLO)))
     gc.collect()
