@@ -230,7 +230,7 @@ class Downstream(asyncio.Protocol):
             self.deadline = now + limits.idle_timeout
             return
         if not self._latest.raw:  # it is not a known one, and may be large
-            self._latest, self.outgoing = _NO_HEAD, b""
+            self._latest, self.outgoing, self.spare = _NO_HEAD, b"", None
         self.deadline = now + (limits.head_timeout if self._partial else limits.idle_timeout)
         if not keep_alive:
             self._next.clear()

@@ -297,8 +297,8 @@ class Exchange:
         if self.head.plain and self.unusual is None and not self.plane.draining:
             self.status = head.status
             self.downstream.write(head.block + body)
-            self._finish(True)
             self.downstream.spare = self
+            self._finish(True)
             return
         lines = self._begin_response(head)
         lines.append(body)

@@ -174,6 +174,7 @@ def test_only_a_head_that_may_come_again_is_kept_for_an_idle_client(harness: Har
     client.send(get(fields=b"X-Large: %b\r\n" % (b"x" * 20_000)))
     assert client.message().status == 200
     assert harness.call(lambda: (connection._latest.fields, connection.outgoing)) == ([], b"")
+    assert harness.call(lambda: connection.spare) is None
     client.send(get())
     assert client.message().status == 200
     assert harness.call(lambda: len(connection.outgoing)) == kept
