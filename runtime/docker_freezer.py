@@ -31,6 +31,10 @@ _THREADS = 4
 _SETTLE = 0.02
 _MOST_SETTLING = 50
 
+# From thawing a container to pausing it again. The engine hears of its own unpausing a moment
+# later, and if it has paused it again by then takes it for running: nobody could thaw it any more.
+_ENGINE_SETTLES = 0.25
+
 # Between two tries to thaw what the engine does not let us thaw.
 _FIRST_RETRY = 0.1
 _LONGEST_RETRY = 5.0
@@ -175,6 +179,10 @@ class DockerFreezer:
                 await self._look_up(it)
             while it.freezer is None and it.paused != it.frozen and not it.gone:
                 frozen = it.frozen
+                if frozen and it.calls:
+                    await asyncio.sleep(_ENGINE_SETTLES)
+                    if not it.frozen or it.gone:
+                        continue
                 it.calls += 1
                 try:
                     await self._client.call(
