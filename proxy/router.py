@@ -28,7 +28,7 @@ class RouteTable(Generic[T]):
     def __init__(self, routes: Mapping[str, Route[T]]) -> None:
         self._routes = {host.encode("ascii"): route for host, route in routes.items()}
         self._seen: dict[bytes, Route[T]] = {}
-        # Of a Host as it came before. In two steps, and without a call of ours: see KnownHeads.
+        # Of a Host as it came before, to be asked first. In two steps: see KnownHeads.
         self.known: Callable[[bytes], Route[T] | None] = self._seen.get
 
     def replaced(self, routes: Mapping[str, Route[T]]) -> RouteTable[T]:
@@ -39,11 +39,9 @@ class RouteTable(Generic[T]):
 
     def match(self, host: bytes) -> Route[T] | None:
         """The route of a Host field's value as it came: any case, with or without a port."""
-        route = self._seen.get(host)
-        if route is None:
-            route = self._routes.get(host_name(host))
-            if route is not None and len(self._seen) < _REMEMBERED:
-                self._seen[host] = route
+        route = self._routes.get(host_name(host))
+        if route is not None and len(self._seen) < _REMEMBERED:
+            self._seen[host] = route
         return route
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.proxy.conftest import Launch
 from tests.proxy.harness import Harness, get, post
-from tests.proxy.wire import PATIENCE, Message, Peer, answering, ok
+from tests.proxy.wire import PATIENCE, Message, Peer, Script, answering, ok
 from wakeful.config.model import AccessLog, AccessLogFormat, Queue
 from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange
@@ -31,6 +32,18 @@ def repeats(harness: Harness) -> Peer:
     assert harness.call(lambda: connection._latest.raw) == get()
     assert harness.call(lambda: connection.spare) is not None
     return client
+
+
+def holding_back(which: int, gate: threading.Event) -> Script:
+    """Each request is answered at once, but for one of them."""
+
+    def script(peer: Peer) -> None:
+        for turn in count(1):
+            peer.message()
+            assert turn != which or gate.wait(PATIENCE)
+            peer.send(HELLO)
+
+    return script
 
 
 def begins(connection: Downstream) -> bool:
@@ -84,14 +97,7 @@ def test_what_it_sends_behind_the_beginning_of_another_request_is_part_of_that(
 
 def test_also_if_that_began_before_the_last_answer(harness: Harness) -> None:
     gate = threading.Event()
-
-    def script(peer: Peer) -> None:
-        for turn in range(1, 6):
-            peer.message()
-            assert turn != 4 or gate.wait(PATIENCE)
-            peer.send(HELLO)
-
-    backend = harness.backend(script)
+    backend = harness.backend(holding_back(4, gate))
     harness.service(backend)
     client = repeats(harness)
     client.send(get())
@@ -137,14 +143,7 @@ def test_an_instance_that_takes_no_more_holds_it_up_for_that_exchange_only(
 ) -> None:
     """As one may whose connection is still full of a body that it answered without reading it."""
     gate = threading.Event()
-
-    def script(peer: Peer) -> None:
-        for turn in range(1, 7):
-            peer.message()
-            assert turn != 4 or gate.wait(PATIENCE)
-            peer.send(HELLO)
-
-    backend = harness.backend(script)
+    backend = harness.backend(holding_back(4, gate))
     harness.service(backend)
     client = repeats(harness)
     (connection,) = harness.plane.connections
@@ -228,16 +227,9 @@ def test_each_request_is_answered_and_counted_for_itself(harness: Harness) -> No
 
 def test_each_line_of_the_log_is_of_its_request_alone(launch: Launch, tmp_path: Path) -> None:
     gate = threading.Event()
-
-    def script(peer: Peer) -> None:
-        for turn in range(1, 6):
-            peer.message()
-            assert turn != 5 or gate.wait(PATIENCE)
-            peer.send(HELLO)
-
     path = tmp_path / "log"
     harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
-    backend = harness.backend(script)
+    backend = harness.backend(holding_back(5, gate))
     throttler = harness.service(backend)
     client = repeats(harness)
     for request, status in ((get(host=b"nobody.test"), 404), (get(), 200)):
