@@ -1,47 +1,43 @@
-"""The access log: what there is to say of a request is put into a line as it ends, and many
-lines are handed to a thread that writes them."""
+"""The access log: what there is to say of a request is noted as it ends; of many at once lines
+are made, and many lines are handed to a thread that writes them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from wakeful.config.model import AccessLog as Settings
-from wakeful.config.model import AccessLogFormat
 from wakeful.proxy import access_format
+from wakeful.proxy.access_format import Record
 from wakeful.proxy.access_writer import Writer
-from wakeful.proxy.identities import request_id
 from wakeful.proxy.reply import Reply
 
 if TYPE_CHECKING:
     from wakeful.proxy.downstream import Downstream
     from wakeful.proxy.exchange import Exchange
-    from wakeful.proxy.framing import RequestHead
     from wakeful.proxy.throttler import Slot, Throttler
 
 _FLUSH_SECONDS: Final = 0.2
+# Requests of which lines are made at once. Between two requests the same work takes twice as
+# long, since other code and data are at hand then; for as long as it takes, others wait.
+_MADE: Final = 64
 # Lines handed over at once. To wake the writer, and to share the interpreter with it, costs as
-# much as to make some; what is joined at once keeps requests waiting.
-_HANDED: Final = 256
+# much as to make some.
+_HANDED: Final = 512
 
 
 class AccessLog:
     """Collects records and hands them, in batches, to a writer of its own."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        self._format = settings.format
-        self._is_json = settings.format is AccessLogFormat.JSON
-        self._note = access_format.NOTES[settings.format]
-        self._second = 0
-        self._date = b""  # the second, as the common formats write it
-        self._begun = b""  # a millisecond, as JSON shows it,
-        self._since = self._until = -inf  # and when it is, on the data plane's clock
+        self._format = access_format.lines_of(settings.format)
         self._writer = Writer(settings.file)
         self._loop = loop
-        self._json = access_format.JsonLines()
-        self._lines: list[bytes] = []
+        self._records: list[Record] = []
+        self._lead = 0.0  # seconds that the wall clock is before the data plane's, for these
+        self._made: list[bytes] = []
+        self._lines = 0  # in those
         self._flushing: asyncio.TimerHandle | None = None
 
     @property
@@ -52,24 +48,15 @@ class AccessLog:
     def record(
         self, exchange: Exchange, throttler: Throttler | None, slot: Slot | None, now: float
     ) -> None:
-        head, downstream = exchange.head, exchange.downstream
+        head, downstream, started = exchange.head, exchange.downstream, exchange.started
         note = head.note
         if not note:
-            note = head.note = self._note(head)
-        if not self._is_json:
-            what = note % (exchange.status, exchange.sent)
-            asked_by = _asked_by(downstream, head)
-            self._add(access_format.COMMON_LINE % (asked_by, self._today(), what))
-            return
+            note = head.note = self._format.note(head)
         client = downstream.note
-        if not client or head.claims is not None:
-            client = access_format.client(_asked_by(downstream, head))
-            if head.claims is None:
-                downstream.note = client
-        started = exchange.started
-        if not self._since <= started < self._until:
-            self._begin(started, now)
-        place = b""
+        if head.claims is not None:
+            client = self._format.client(downstream.asked_by(head).encode("ascii", "replace"))
+        elif not client:
+            client = downstream.note = self._format.client(downstream.peer)
         if slot is not None:
             place = slot.note
             if not place:
@@ -79,33 +66,29 @@ class AccessLog:
             if exchange.admitted_at != started:
                 place = access_format.waited(place, exchange.admitted_at - started)
         elif throttler is not None:
-            place = access_format.place(throttler.service, throttler.name, None)
+            place = access_format.nowhere(throttler.service, throttler.name)
+        else:
+            place = access_format.NAMED
         unusual = exchange.unusual
         if unusual is not None:
-            place += access_format.unusual(
-                cold=unusual.cold, ignored=unusual.ignored is not None, reason=unusual.reason
-            )
-        line = self._json.line(
-            self._begun,
-            exchange.status,
-            note,
-            client,
-            now - started,
-            exchange.sent,
-            exchange.received,
-            place,
-            b"" if head.has_request_id else request_id(exchange.identity),
-        )
-        self._add(line)
+            cold, ignored = unusual.cold, unusual.ignored is not None
+            place = access_format.unusual(cold, ignored, unusual.reason) + place
+        records = self._records
+        if not records:
+            self._lead = time.time() - now
+            self._flush_soon()
+        status, sent, received = exchange.status, exchange.sent, exchange.received
+        what = (started, now, status, sent, received, note, client, place, exchange.identity)
+        records.append(what)
+        if len(records) == _MADE:
+            self._make()
 
     def refusal(self, client: Downstream, answer: Reply) -> None:
         """A message that never became a request."""
-        at = time.time()
-        if self._is_json:
-            line = access_format.json_refusal(at, client.peer, answer)
-        else:
-            line = access_format.common_refusal(int(at), client.peer, answer, self._format)
-        self._add(line)
+        self._make()
+        self._made.append(self._format.refusal(time.time(), client.peer, answer))
+        self._lines += 1
+        self._flush_soon()
 
     def reopen(self) -> None:
         """Follow a log rotation: write to the path anew."""
@@ -118,40 +101,29 @@ class AccessLog:
         self._flush()
         self._writer.close()
 
-    def _begin(self, started: float, now: float) -> None:
-        """Another millisecond: of the wall clock, which leads the data plane's by so much."""
-        wall = time.time() - now
-        millisecond = int((wall + started) * 1000)
-        self._begun = access_format.begun(millisecond / 1000)
-        self._since = millisecond / 1000 - wall
-        self._until = (millisecond + 1) / 1000 - wall
+    def _make(self) -> None:
+        records = self._records
+        if not records:
+            return
+        self._made.append(self._format.lines(records, self._lead))
+        self._lines += len(records)
+        records.clear()
+        if self._lines >= _HANDED:
+            self._hand_over()
 
-    def _today(self) -> bytes:
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._date = access_format.date(second)
-        return self._date
+    def _hand_over(self) -> None:
+        if self._made:
+            self._writer.write(self._made, self._lines)
+            self._made, self._lines = [], 0
 
-    def _add(self, line: bytes) -> None:
-        lines = self._lines
-        lines.append(line)
-        if len(lines) >= _HANDED:
-            self._flush()
-        elif self._flushing is None:
+    def _flush(self) -> None:
+        self._make()
+        self._hand_over()
+
+    def _flush_soon(self) -> None:
+        if self._flushing is None:
             self._flushing = self._loop.call_later(_FLUSH_SECONDS, self._timed_flush)
 
     def _timed_flush(self) -> None:
         self._flushing = None
         self._flush()
-
-    def _flush(self) -> None:
-        if self._lines:
-            self._writer.write(b"".join(self._lines), len(self._lines))
-            self._lines.clear()
-
-
-def _asked_by(downstream: Downstream, head: RequestHead) -> bytes:
-    if head.claims is None:
-        return downstream.peer
-    return downstream.asked_by(head).encode("ascii", "replace")

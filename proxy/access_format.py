@@ -8,165 +8,171 @@ requests that repeat them, slots by the requests in them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING, Final, TypeVar
+from math import floor, inf
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from wakeful.config.model import AccessLogFormat
 from wakeful.proxy.headers import first
+from wakeful.proxy.identities import request_id
 
 if TYPE_CHECKING:
     from wakeful.events import Endpoint
     from wakeful.proxy.framing import RequestHead
     from wakeful.proxy.reply import Reply
 
-_AT_ONCE: Final = "0.000"  # in the queue, in ms
-_NAMED: Final = b',"request_id":"'
+# Of a request that ended: when it began and ended, on the data plane's clock; its status, the
+# bytes of the bodies sent and received; the notes of its head and its client, where it was
+# answered, and the identity that was made for it, if any.
+Record: TypeAlias = "tuple[float, float, int, int, int, bytes, bytes, bytes, bytes]"
+
+_AT_ONCE: Final = b',"queue_ms":0.000'
+NAMED: Final = b',"request_id":"'  # what follows where it was answered
 _MOST_KEPT: Final = 1024
 
-Key = TypeVar("Key")
-
-# Who asked, the date, and the head's note with status and size in it.
-COMMON_LINE: Final = b"%b - - [%b] %b\n"
-
+_STATUSES: Final[list[bytes]] = [b',"status":%d,' % number for number in range(1000)]
 _MILLISECONDS: Final[list[bytes]] = [b"0.%03d" % number for number in range(1000)]
 _MICROSECONDS: Final[list[bytes]] = [b"%03d" % number for number in range(1000)]
 
 
 class JsonLines:
-    """Lines of JSON. Numbers that come again and again are kept as they are written."""
-
-    __slots__ = ("_sizes", "_statuses")
+    __slots__ = ("_sizes",)
 
     def __init__(self) -> None:
-        self._statuses: dict[int, bytes] = {}
-        self._sizes: dict[int, bytes] = {}  # of answers to requests without a body
+        self._sizes: dict[
+            int, bytes
+        ] = {}  # as they are written, of answers to requests without a body
 
-    def line(
-        self,
-        begun: bytes,
-        status: int,
-        note: bytes,
-        client: bytes,
-        seconds: float,
-        sent: int,
-        received: int,
-        place: bytes,
-        request_id: bytes,
-    ) -> bytes:
-        """``begun``, ``client`` and ``place`` are as the functions of these names say them.
+    def note(self, head: RequestHead) -> bytes:
+        note = (
+            f'"method":{_text(head.method)},"host":{_text(head.host)},"uri":{_text(head.target)},'
+            f'"proto":"HTTP/{head.version}"'
+        )
+        for key, name in (("request_id", b"x-request-id"), ("user_agent", b"user-agent")):
+            if value := _field(head, name):
+                note += f',"{key}":{quote(value)}'
+        return note.encode()
 
-        ``request_id``: none where ``note`` has one.
-        """
-        code = self._statuses.get(status)
-        if code is None:
-            code = _kept(self._statuses, status, b',"status":%d,' % status)
-        sizes = None if received else self._sizes.get(sent)
-        if sizes is None:
-            sizes = b',"size":%d,"bytes_read":%d' % (sent, received)
-            if not received:
-                _kept(self._sizes, sent, sizes)
-        microseconds = int(seconds * 1_000_000)
-        if 0 <= microseconds < 1_000_000:
-            took = _MILLISECONDS[microseconds // 1000]
-            more = _MICROSECONDS[microseconds % 1000]
-        else:
-            took, more = b"%.6f" % seconds, b""
-        if not request_id:
-            return b"".join((begun, code, note, client, took, more, sizes, place, b"}\n"))
-        named = (begun, code, note, client, took, more, sizes, place, _NAMED, request_id, b'"}\n')
-        return b"".join(named)
+    def client(self, asked_by: bytes) -> bytes:
+        """Who asked, as far as the time that it took."""
+        return b',"client_ip":"%b","duration":' % asked_by
 
+    def lines(self, records: list[Record], lead: float) -> bytes:
+        """``lead``: seconds that the wall clock is before the one of the records."""
+        sizes = self._sizes
+        lines: list[bytes] = []
+        since = until = -inf  # a millisecond, and how it begins a line
+        begun = b""
+        for started, ended, status, sent, received, note, client, place, identity in records:
+            if not since <= started < until:
+                millisecond = floor((started + lead) * 1000)
+                since, until = millisecond / 1000 - lead, (millisecond + 1) / 1000 - lead
+                begun = b'{"ts":%.3f' % (millisecond / 1000)
+            took = floor((ended - started) * 1_000_000)
+            if 0 <= took < 1_000_000:
+                whole, part = _MILLISECONDS[took // 1000], _MICROSECONDS[took % 1000]
+            else:
+                whole, part = b"%.6f" % (ended - started), b""
+            size = None if received else sizes.get(sent)
+            if size is None:
+                size = b',"size":%d,"bytes_read":%d' % (sent, received)
+                if not received:
+                    if len(sizes) == _MOST_KEPT:
+                        sizes.clear()
+                    sizes[sent] = size
+            named, end = request_id(identity), b'"}\n'
+            if not named:
+                place, end = place[: -len(NAMED)], b"}\n"
+            # As many as are joined without memory of their own.
+            line = (begun, _STATUSES[status], note, client, whole, part, size, place, named, end)
+            lines.append(b"".join(line))
+        return b"".join(lines)
 
-def begun(at: float) -> bytes:
-    """The beginning of a line of JSON; ``at`` is in seconds of the wall clock."""
-    return b'{"ts":%.3f' % at
-
-
-def client(peer: bytes) -> bytes:
-    """Who asked, as far as the time that it took."""
-    return b',"client_ip":"%b","duration":' % peer
-
-
-def json_note(head: RequestHead) -> bytes:
-    note = (
-        f'"method":{_text(head.method)},"host":{_text(head.host)},"uri":{_text(head.target)},'
-        f'"proto":"HTTP/{head.version}"'
-    )
-    for key, name in (("request_id", b"x-request-id"), ("user_agent", b"user-agent")):
-        if value := _field(head, name):
-            note += f',"{key}":{quote(value)}'
-    return note.encode()
-
-
-def common_note(head: RequestHead) -> bytes:
-    """A format for the status and the size."""
-    request = f"{head.method.decode('latin-1')} {head.target.decode('latin-1')}"
-    return f'"{_escape(request)} HTTP/{head.version}"'.replace("%", "%%").encode() + b" %d %d"
+    def refusal(self, at: float, client: bytes, answer: Reply) -> bytes:
+        """A message that never became a request, at this wall-clock time."""
+        return b'{"ts":%.3f,"status":%d,"reason":"%b","client_ip":"%b"}\n' % (
+            at,
+            answer.status,
+            answer.reason.encode(),
+            client,
+        )
 
 
-def combined_note(head: RequestHead) -> bytes:
-    referer = _escape(_field(head, b"referer") or "-")
-    agent = _escape(_field(head, b"user-agent") or "-")
-    return common_note(head) + f' "{referer}" "{agent}"'.replace("%", "%%").encode()
+class CommonLines:
+    """What Apache calls common, and combined."""
+
+    __slots__ = ("_combined", "_date", "_second")
+
+    def __init__(self, *, combined: bool) -> None:
+        self._combined = combined
+        self._second = -1
+        self._date = b""  # that second
+
+    def note(self, head: RequestHead) -> bytes:
+        """A format for the status and the size."""
+        request = _escape(f"{head.method.decode('latin-1')} {head.target.decode('latin-1')}")
+        note = f'"{request} HTTP/{head.version}"'.replace("%", "%%") + " %d %d"
+        if self._combined:
+            referer = _escape(_field(head, b"referer") or "-")
+            agent = _escape(_field(head, b"user-agent") or "-")
+            note += f' "{referer}" "{agent}"'.replace("%", "%%")
+        return note.encode()
+
+    def client(self, asked_by: bytes) -> bytes:
+        return asked_by
+
+    def lines(self, records: list[Record], lead: float) -> bytes:
+        """``lead``: seconds that the wall clock is before the one of the records."""
+        return b"".join(
+            b"%b - - [%b] %b\n" % (client, self._at(ended + lead), note % (status, sent))
+            for _, ended, status, sent, _, note, client, _, _ in records
+        )
+
+    def refusal(self, at: float, client: bytes, answer: Reply) -> bytes:
+        """A message that never became a request, at this wall-clock time."""
+        note = b'"-" %d 0' % answer.status
+        if self._combined:
+            note += b' "-" "-"'
+        return b"%b - - [%b] %b\n" % (client, self._at(at), note)
+
+    def _at(self, at: float) -> bytes:
+        second = int(at)
+        if second != self._second:
+            self._second = second
+            self._date = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second)).encode()
+        return self._date
 
 
-NOTES: Final[Mapping[AccessLogFormat, Callable[[RequestHead], bytes]]] = {
-    AccessLogFormat.JSON: json_note,
-    AccessLogFormat.COMMON: common_note,
-    AccessLogFormat.COMBINED: combined_note,
-}
+def lines_of(format: AccessLogFormat) -> JsonLines | CommonLines:
+    if format is AccessLogFormat.JSON:
+        return JsonLines()
+    return CommonLines(combined=format is AccessLogFormat.COMBINED)
 
 
-def place(service: str, revision: str, endpoint: Endpoint | None) -> bytes:
-    """Where it was answered, and that it did not wait for that."""
-    where = f',"service":"{service}","revision":"{revision}"'
-    if endpoint is not None:
-        where += f',"instance":"{endpoint.instance}","queue_ms":{_AT_ONCE}'
-    return where.encode("ascii", "backslashreplace")
+def place(service: str, revision: str, endpoint: Endpoint) -> bytes:
+    """Where it was answered, without having waited for that, as far as its request id."""
+    where = f',"service":"{service}","revision":"{revision}","instance":"{endpoint.instance}"'
+    return _AT_ONCE + where.encode("ascii", "backslashreplace") + NAMED
 
 
 def waited(place: bytes, seconds: float) -> bytes:
-    """The same, with an endpoint, after so long in the queue."""
-    return place[: -len(_AT_ONCE)] + b"%.3f" % (seconds * 1000)
+    """The same after so long in the queue."""
+    return b',"queue_ms":%.3f' % (seconds * 1000) + place[len(_AT_ONCE) :]
 
 
-def unusual(*, cold: bool, ignored: bool, reason: str) -> bytes:
+def nowhere(service: str, revision: str) -> bytes:
+    """The same of a request that no instance answered."""
+    where = f',"service":"{service}","revision":"{revision}"'
+    return where.encode("ascii", "backslashreplace") + NAMED
+
+
+def unusual(cold: bool, ignored: bool, reason: str) -> bytes:
     more = b',"cold_start":true' if cold else b""
     if ignored:
         more += b',"ignored":true'
     if reason:
         more += b',"reason":"%b"' % reason.encode()
     return more
-
-
-def json_refusal(at: float, client: bytes, answer: Reply) -> bytes:
-    """A message that never became a request, at this wall-clock time."""
-    return b'{"ts":%.3f,"status":%d,"reason":"%b","client_ip":"%b"}\n' % (
-        at,
-        answer.status,
-        answer.reason.encode(),
-        client,
-    )
-
-
-def common_refusal(second: int, client: bytes, answer: Reply, format: AccessLogFormat) -> bytes:
-    note = b'"-" %d 0' % answer.status
-    if format is AccessLogFormat.COMBINED:
-        note += b' "-" "-"'
-    return COMMON_LINE % (client, date(second), note)
-
-
-def date(second: int) -> bytes:
-    """As the common formats write it."""
-    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second)).encode()
-
-
-def _kept(texts: dict[Key, bytes], key: Key, text: bytes) -> bytes:
-    if len(texts) == _MOST_KEPT:
-        texts.clear()
-    texts[key] = text
-    return text
 
 
 def _field(head: RequestHead, name: bytes) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import sys
 import threading
+from queue import SimpleQueue
 
 log = logging.getLogger(__name__)
 
-# When the reader of the log stands still, requests do not: what is over this
-# many batches is dropped and counted.
-_BACKLOG = 512
+# Bytes. When the reader of the log stands still, requests do not: what is over this is dropped
+# and counted.
+_BACKLOG = 2**26
 
 
 class Writer:
@@ -20,28 +20,39 @@ class Writer:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self.dropped = 0
-        self._batches: queue.Queue[tuple[bytes, int] | None] = queue.Queue(_BACKLOG)
+        self._batches: SimpleQueue[list[bytes] | None] = SimpleQueue()
+        # The loop's
+        self._given = 0  # bytes
+        self._refused = 0  # lines
+        # The thread's
+        self._taken = 0  # bytes
+        self._lost = 0  # lines
         self._fd = self._open()
+        self._torn = False
         self._moved = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
 
-    def write(self, data: bytes, lines: int) -> None:
-        try:
-            self._batches.put_nowait((data, lines))
-        except queue.Full:
-            self.dropped += lines
+    @property
+    def dropped(self) -> int:
+        """Lines."""
+        return self._refused + self._lost
+
+    def write(self, pieces: list[bytes], lines: int) -> None:
+        """``pieces`` are this many lines, and the writer's from now on."""
+        size = sum(map(len, pieces))
+        if self._given - self._taken + size > _BACKLOG:
+            self._refused += lines
+            return
+        self._given += size
+        self._batches.put(pieces)
 
     def reopen(self) -> None:
         self._moved.set()
 
     def close(self) -> None:
-        try:
-            self._batches.put(None, timeout=1)
-        except queue.Full:
-            return  # its reader stands still; the thread is a daemon
-        self._thread.join(timeout=2)
+        self._batches.put(None)
+        self._thread.join(timeout=2)  # not when its reader stands still; the thread is a daemon
 
     def _open(self) -> int:
         if self._path == "-":
@@ -49,22 +60,35 @@ class Writer:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def _run(self) -> None:
-        torn = _torn(self._path)
-        while (batch := self._batches.get()) is not None:
+        self._torn = _torn(self._path)
+        while (pieces := self._batches.get()) is not None:
             if self._moved.is_set() and self._path != "-":
                 self._moved.clear()
-                torn = _torn(self._path) if self._follow() else torn
-            data = b"\n" + batch[0] if torn else batch[0]
-            left = memoryview(data)
-            try:
-                while left:
-                    left = left[os.write(self._fd, left) :]
-            except OSError:
-                self.dropped += bytes(left).count(b"\n")
-            if len(left) < len(data):
-                torn = bool(left) and data[len(data) - len(left) - 1] != ord("\n")
+                if self._follow():
+                    self._torn = _torn(self._path)
+            size = sum(map(len, pieces))
+            self._append(pieces, size)
+            self._taken += size
         if self._path != "-":
             os.close(self._fd)
+
+    def _append(self, pieces: list[bytes], size: int) -> None:
+        before = b"\n" if self._torn else b""
+        try:
+            written = os.writev(self._fd, [before, *pieces])
+        except OSError:
+            written = 0
+        if written == len(before) + size:
+            self._torn = False
+            return
+        data = memoryview(b"".join([before, *pieces]))
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        except OSError:
+            self._lost += bytes(data[max(written, len(before)) :]).count(b"\n")
+        if written:
+            self._torn = data[written - 1] != ord("\n")
 
     def _follow(self) -> bool:
         """Open the path anew. Where that fails the file goes on that there is."""

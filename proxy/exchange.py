@@ -102,7 +102,7 @@ class Exchange:
         self.status = 0  # of the final response, once its head was decided
         self.received = 0  # body bytes from the client
         self.sent = 0  # body bytes to the client
-        self.identity = b""  # of our making, for a request that came without one
+        self.identity = b""  # lines of our making, for a request that came without an id
         self.unusual: Unusual | None = None
         self._stage = _NEW
         self._throttler: Throttler | None = None
@@ -503,6 +503,8 @@ class Exchange:
             upstream.expect_head()
         identity = self.identity = next(self.plane.identities)
         if head.named:
+            if head.has_request_id:
+                self.identity = b""
             identity = missing(
                 identity, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
             )

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wakeful.events import Endpoint
-from wakeful.proxy import access_format
-from wakeful.proxy.access_format import JsonLines, place, waited
+from wakeful.proxy.access_format import NAMED, JsonLines, Record, nowhere, place, waited
+from wakeful.proxy.identities import identities
 
 LINES = JsonLines()  # over all examples: what it keeps must not be told of others
 
@@ -21,52 +21,71 @@ seconds = st.one_of(
 
 
 @given(
-    status=st.integers(100, 999),
-    peer=st.ip_addresses().map(lambda address: str(address).encode()),
-    seconds=seconds,
-    sent=st.integers(0, 2**63),
-    received=st.one_of(st.just(0), st.integers(0, 2**63)),
-    request_id=st.one_of(st.just(b""), st.binary(min_size=16).map(lambda b: b.hex().encode())),
+    st.lists(
+        st.tuples(
+            st.integers(0, 3_000_000).map(lambda microseconds: microseconds / 1_000_000),
+            seconds,
+            st.integers(100, 999),
+            st.integers(0, 2**63),
+            st.one_of(st.just(0), st.integers(0, 2**63)),
+            st.ip_addresses().map(str),
+            st.booleans(),
+        )
+    ),
+    st.one_of(st.just(0.0), st.floats(0, 2_000_000_000)),
 )
-def test_a_line_says_what_it_was_given(
-    status: int, peer: bytes, seconds: float, sent: int, received: int, request_id: bytes
+def test_lines_say_what_they_were_given(
+    requests: list[tuple[float, float, int, int, int, str, bool]], lead: float
 ) -> None:
-    where = place("hello", "hello-00001", None)
-    client = access_format.client(peer)
-    line = LINES.line(
-        b'{"ts":1.000', status, b'"uri":"/"', client, seconds, sent, received, where, request_id
-    )
-    assert line.endswith(b"}\n")
-    said = json.loads(line)
-    assert abs(said.pop("duration") - seconds) < 1.5e-6
-    assert said.pop("request_id", "") == request_id.decode()
-    assert said == {
-        "ts": 1.0,
-        "status": status,
-        "uri": "/",
-        "client_ip": peer.decode(),
-        "size": sent,
-        "bytes_read": received,
-        "service": "hello",
-        "revision": "hello-00001",
-    }
+    where, names = nowhere("hello", "hello-00001"), identities()
+    given: list[tuple[dict[str, object], float, float]] = []
+    records: list[Record] = []
+    for started, took, status, sent, received, peer, named in requests:
+        identity = next(names) if named else b""
+        client = LINES.client(peer.encode())
+        ended = started + took
+        records.append(
+            (started, ended, status, sent, received, b'"uri":"/"', client, where, identity)
+        )
+        said: dict[str, object] = {
+            "status": status,
+            "uri": "/",
+            "client_ip": peer,
+            "size": sent,
+            "bytes_read": received,
+            "service": "hello",
+            "revision": "hello-00001",
+        }
+        if named:
+            said["request_id"] = identity.split()[1].decode()
+        given.append((said, started + lead, ended - started))
+    lines = LINES.lines(records, lead).splitlines(keepends=True)
+    assert len(lines) == len(given)
+    for line, (fields, at, seconds) in zip(lines, given, strict=True):
+        assert line.endswith(b"}\n")
+        found = json.loads(line)
+        assert abs(found.pop("duration") - seconds) < 1.5e-6
+        assert -1e-6 < at - found.pop("ts") < 0.001 + 1e-6
+        assert found == fields
 
 
 def test_more_than_are_kept_are_said_all_the_same() -> None:
     lines = JsonLines()
-    client = access_format.client(b"10.0.0.1")
+    client = lines.client(b"10.0.0.1")
     for _ in range(2):
-        for number in range(10_000):
-            took = number / 1000
-            line = lines.line(b'{"ts":1.000', 200, b'"uri":"/"', client, took, number, 0, b"", b"")
-            said = json.loads(line)
-            assert said["size"] == number
-            assert abs(said["duration"] - took) < 1.5e-6
+        records: list[Record] = [
+            (0.0, number / 1000, 200, number, 0, b'"uri":"/"', client, NAMED, b"")
+            for number in range(10_000)
+        ]
+        said = [json.loads(line) for line in lines.lines(records, 1.0).splitlines()]
+        assert [line["size"] for line in said] == list(range(10_000))
+        assert all(abs(line["duration"] - line["size"] / 1000) < 1.5e-6 for line in said)
     assert len(lines._sizes) <= 1024
 
 
 def test_the_time_in_the_queue_takes_the_place_of_none() -> None:
     where = place("hello", "hello-00001", Endpoint("hello-00001-1", "10.0.0.1", 80))
     for text, milliseconds in ((where, 0.0), (waited(where, 1.2345), 1234.5)):
-        said = json.loads(b'{"x":1' + text + b"}")
-        assert (said["instance"], said["queue_ms"]) == ("hello-00001-1", milliseconds)
+        said = json.loads(b'{"x":1' + text + b'"}')
+        assert said["instance"] == "hello-00001-1"
+        assert (said["queue_ms"], said["request_id"]) == (milliseconds, "")

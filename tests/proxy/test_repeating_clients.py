@@ -18,7 +18,7 @@ from wakeful.proxy.downstream import Downstream
 from wakeful.proxy.exchange import Exchange
 
 HELLO = ok(fields=b"Date: x\r\n")  # an answer without a date would be given one
-BODY = b"x" * 100_000
+BODY = b"x" * 20_000  # is read at once: it is sent as one segment
 BEGINNING = b"GET /more HTTP/1.1\r\nX-Before: "
 
 
