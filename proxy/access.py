@@ -86,13 +86,11 @@ class AccessLog:
     def refusal(self, client: Downstream, answer: Reply) -> None:
         """A message that never became a request."""
         self._make()
-        self._made.append(self._format.refusal(time.time(), client.peer, answer))
-        self._lines += 1
+        self._add(self._format.refusal(time.time(), client.peer, answer), 1)
         self._flush_soon()
 
     def reopen(self) -> None:
         """Follow a log rotation: write to the path anew."""
-        self._flush()
         self._writer.reopen()
 
     def close(self) -> None:
@@ -103,22 +101,19 @@ class AccessLog:
 
     def _make(self) -> None:
         records = self._records
-        if not records:
-            return
-        self._made.append(self._format.lines(records, self._lead))
-        self._lines += len(records)
-        records.clear()
+        if records:
+            self._add(self._format.lines(records, self._lead), len(records))
+            records.clear()
+
+    def _add(self, made: bytes, lines: int) -> None:
+        self._made.append(made)
+        self._lines += lines
         if self._lines >= _HANDED:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._made:
-            self._writer.write(self._made, self._lines)
-            self._made, self._lines = [], 0
-
-    def _flush(self) -> None:
-        self._make()
-        self._hand_over()
+        self._writer.write(self._made, self._lines)
+        self._made, self._lines = [], 0
 
     def _flush_soon(self) -> None:
         if self._flushing is None:
@@ -127,3 +122,8 @@ class AccessLog:
     def _timed_flush(self) -> None:
         self._flushing = None
         self._flush()
+
+    def _flush(self) -> None:
+        self._make()
+        if self._made:
+            self._hand_over()

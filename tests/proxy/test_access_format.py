@@ -16,6 +16,7 @@ LINES = JsonLines()  # over all examples: what it keeps must not be told of othe
 seconds = st.one_of(
     st.floats(-1, 2_000_000),
     st.floats(0, 1),
+    st.just(-2e-6),
     st.integers(0, 2_000_000).map(lambda microseconds: microseconds / 1_000_000),
 )
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import datetime
 from pathlib import Path
 
 from tests.proxy.conftest import Launch
 from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import answering, ok
 from wakeful.config.model import AccessLog, AccessLogFormat
+from wakeful.proxy import reply
 
 # The format that Apache calls common, and what combined adds to it.
 COMMON = re.compile(
@@ -104,6 +106,59 @@ def test_common_lines_parse_back(launch: Launch, tmp_path: Path) -> None:
     assert [line.split()[-2] for line in found] == ["200", "200", "404", "400"]
 
 
+def test_the_common_date_is_the_wall_clock_s(launch: Launch, tmp_path: Path) -> None:
+    before = int(time.time())
+    for line in lines(launch, tmp_path / "log", AccessLogFormat.COMMON):
+        date = re.search(r"\[(.*)\]", line)
+        assert date is not None
+        at = datetime.strptime(date[1], "%d/%b/%Y:%H:%M:%S %z").timestamp()
+        assert before <= at <= time.time()
+
+
+def test_lines_are_written_soon_without_more_to_come(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    for number, (message, status) in enumerate([(get(), 404), (get(), 404), (b"BAD\r\n\r\n", 400)]):
+        client = harness.connect()
+        client.send(message)
+        assert client.message().status == status
+        harness.wait_for(lambda: path.read_bytes().count(b"\n") > number, "the line")  # noqa: B023
+
+
+def test_many_are_handed_over_at_once(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    access = harness.plane.access
+    assert access is not None
+    client = harness.connect()
+    client.send(get())
+    client.message()
+    (connection,) = harness.plane.connections
+
+    def refuse() -> int:
+        """All within one turn of the loop, whose timers rest meanwhile."""
+        for _ in range(1500):
+            access.refusal(connection, reply.BODY_TOO_LARGE)
+        return access._lines
+
+    assert harness.call(refuse) < 512
+    done(harness)
+    assert path.read_bytes().count(b"\n") == 1501
+
+
+def test_what_nobody_takes_is_counted_by_the_line(launch: Launch) -> None:
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, "/dev/null"))
+    access = harness.plane.access
+    assert access is not None
+    access._writer._given = 2**26  # as if it waited
+    client = harness.connect()
+    for _ in range(3):
+        client.send(get())
+        assert client.message().status == 404
+    harness.call(access._flush)
+    assert access.dropped == 3
+
+
 def test_a_client_that_left_is_logged_as_such(launch: Launch, tmp_path: Path) -> None:
     path = tmp_path / "log"
     harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
@@ -140,8 +195,11 @@ def test_lines_stand_in_order_over_several_batches_with_a_refusal_between(
     path = tmp_path / "log"
     harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
     harness.service(harness.backend(answering(*[ok()] * 1500)))
+    access = harness.plane.access
+    assert access is not None
     client = harness.connect()
     for number in range(1500):
+        assert harness.call(lambda: len(access._records)) < 64
         if number == 1300:
             broken = harness.connect()
             broken.send(b"BAD\r\n\r\n")
