@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from wakeful.config.model import AccessLogFormat
 from wakeful.proxy.headers import first
-from wakeful.proxy.identities import request_id
 
 if TYPE_CHECKING:
     from wakeful.events import Endpoint
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 # Of a request that ended: when it began and ended, on the data plane's clock; its status, the
 # bytes of the bodies sent and received; the notes of its head and its client, where it was
-# answered, and the identity that was made for it, if any.
+# answered, and the id that was made for it, if any.
 Record: TypeAlias = "tuple[float, float, int, int, int, bytes, bytes, bytes, bytes]"
 
 _AT_ONCE: Final = b',"queue_ms":0.000'
@@ -80,11 +79,11 @@ class JsonLines:
                     if len(sizes) == _MOST_KEPT:
                         sizes.clear()
                     sizes[sent] = size
-            named, end = request_id(identity), b'"}\n'
-            if not named:
+            end = b'"}\n'
+            if not identity:
                 place, end = place[: -len(NAMED)], b"}\n"
             # As many as are joined without memory of their own.
-            line = (begun, _STATUSES[status], note, client, whole, part, size, place, named, end)
+            line = (begun, _STATUSES[status], note, client, whole, part, size, place, identity, end)
             lines.append(b"".join(line))
         return b"".join(lines)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from wakeful.proxy import cold_start, framing, reply, retry, wire_form
 from wakeful.proxy.framing import UNTIL_CLOSE, RequestHead, ResponseHead
 from wakeful.proxy.headers import Headers
-from wakeful.proxy.identities import missing
+from wakeful.proxy.identities import END, REQUEST_ID, TRACE, missing
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.request_body import RequestBody
 from wakeful.proxy.response_body import ResponseBody
@@ -102,7 +102,7 @@ class Exchange:
         self.status = 0  # of the final response, once its head was decided
         self.received = 0  # body bytes from the client
         self.sent = 0  # body bytes to the client
-        self.identity = b""  # lines of our making, for a request that came without an id
+        self.identity = b""  # of our making, for a request that came without one
         self.unusual: Unusual | None = None
         self._stage = _NEW
         self._throttler: Throttler | None = None
@@ -501,14 +501,19 @@ class Exchange:
         upstream.exchange = self
         if head.is_head:
             upstream.expect_head()
-        identity = self.identity = next(self.plane.identities)
+        trace, parent = next(self.plane.identities)
         if head.named:
-            if head.has_request_id:
-                self.identity = b""
-            identity = missing(
-                identity, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
+            self.identity = b"" if head.has_request_id else trace
+            message = downstream.outgoing + missing(
+                trace,
+                parent,
+                has_request_id=head.has_request_id,
+                has_traceparent=head.has_traceparent,
             )
-        message = downstream.outgoing + identity
+        else:
+            self.identity = trace
+            pieces = (downstream.outgoing, REQUEST_ID, trace, TRACE, trace, b"-", parent, END)
+            message = b"".join(pieces)
         if self._body is not None:
             kept = self._body.take(self.plane.limits.buffer)
             if kept:

@@ -42,7 +42,7 @@ def test_lines_say_what_they_were_given(
     given: list[tuple[dict[str, object], float, float]] = []
     records: list[Record] = []
     for started, took, status, sent, received, peer, named in requests:
-        identity = next(names) if named else b""
+        identity = next(names)[0] if named else b""
         client = LINES.client(peer.encode())
         ended = started + took
         records.append(
@@ -58,7 +58,7 @@ def test_lines_say_what_they_were_given(
             "revision": "hello-00001",
         }
         if named:
-            said["request_id"] = identity.split()[1].decode()
+            said["request_id"] = identity.decode()
         given.append((said, started + lead, ended - started))
     lines = LINES.lines(records, lead).splitlines(keepends=True)
     assert len(lines) == len(given)

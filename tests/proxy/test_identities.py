@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from wakeful.proxy.identities import identities, missing, request_id
+from wakeful.proxy.identities import identities, missing
 
 LINES = re.compile(
     rb"(X-Request-Id: ([0-9a-f]{32})\r\n)(traceparent: 00-([0-9a-f]{32})-([0-9a-f]{16})-01\r\n)\r\n"
@@ -16,13 +16,12 @@ LINES = re.compile(
 
 def test_no_two_are_alike_and_the_request_id_is_the_trace_id() -> None:
     seen = list(islice(identities(), 1000))
-    parents = set()
-    for lines in seen:
-        match = LINES.fullmatch(lines)
+    for trace, parent in seen:
+        written = missing(trace, parent, has_request_id=False, has_traceparent=False)
+        match = LINES.fullmatch(written)
         assert match is not None
-        assert match[2] == match[4] == request_id(lines)
-        parents.add(match[5])
-    assert len(parents) == len({request_id(lines) for lines in seen}) == 1000
+        assert (match[2], match[4], match[5]) == (trace, trace, parent)
+    assert len({trace for trace, _ in seen}) == len({parent for _, parent in seen}) == 1000
 
 
 @pytest.mark.parametrize("has_request_id", [False, True])
@@ -30,11 +29,11 @@ def test_no_two_are_alike_and_the_request_id_is_the_trace_id() -> None:
 def test_what_a_request_brought_is_not_said_again(
     has_request_id: bool, has_traceparent: bool
 ) -> None:
-    lines = next(identities())
-    match = LINES.fullmatch(lines)
+    identity = next(identities())
+    match = LINES.fullmatch(missing(*identity, has_request_id=False, has_traceparent=False))
     assert match is not None
     wanted = (
         (b"" if has_request_id else match[1]) + (b"" if has_traceparent else match[3]) + b"\r\n"
     )
-    given = missing(lines, has_request_id=has_request_id, has_traceparent=has_traceparent)
+    given = missing(*identity, has_request_id=has_request_id, has_traceparent=has_traceparent)
     assert given == wanted
