@@ -20,8 +20,14 @@ _EXTENSION: Final = (
     rb"|\\[\t\x20-\x7e\x80-\xff])*+\"))?+" % (grammar.TOKEN, grammar.TOKEN)
 )
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16}+)(?:%b)*+" % _EXTENSION)
+# Who sends many chunks in little time sends small ones.
+_SMALL: Final = {text: size for size in range(256) for text in (b"%x" % size, b"%X" % size)}
 _LARGEST: Final = 2**63 - 1
 _LONGEST_LINE: Final = 4096
+
+# Chunks in one piece that take a few tenths of a millisecond. A connection that sends more is not
+# read again before all others were: the loop reads on, up to 32 times, where more is there.
+MANY_CHUNKS: Final = 500
 
 # As Go's net/http: so much may stand around a chunk for nothing, and what
 # exceeds it is paid for by the body's bytes.
@@ -36,7 +42,16 @@ class TrailersTooLarge(Malformed):
 class ChunkedReader:
     """Takes one body apart, in whatever pieces it comes."""
 
-    __slots__ = ("_answered", "_held", "_left", "_limit", "_most_fields", "_overhead", "trailers")
+    __slots__ = (
+        "_answered",
+        "_held",
+        "_left",
+        "_limit",
+        "_most_fields",
+        "_overhead",
+        "begun",
+        "trailers",
+    )
 
     def __init__(self, limit: int, most_fields: int, *, answered: bool = False) -> None:
         """``limit`` (bytes) and ``most_fields`` bound the trailers.
@@ -44,6 +59,7 @@ class ChunkedReader:
         In what is ``answered`` blanks behind a size and before a colon are no error.
         """
         self.trailers: Headers = []
+        self.begun = 0  # chunks, in the last piece
         self._answered = answered
         self._limit = limit
         self._most_fields = most_fields
@@ -61,6 +77,7 @@ class ChunkedReader:
             data, self._held = self._held + data, b""
         at, end = 0, len(data)
         body: list[bytes] = []
+        self.begun = 0
         while at < end:
             if self._left > 2:
                 piece = data[at : at + self._left - 2]
@@ -79,12 +96,27 @@ class ChunkedReader:
                     break
                 self._begin_chunk(data[at:stop])
                 at = stop + 2
+                stop = at + self._left
+                if self._left > 2 and data[stop - 2 : stop] == b"\r\n":
+                    body.append(data[at : stop - 2])  # all of it is here: in one step
+                    at, self._left = stop, 0
             else:
                 rest = self._end(data[at:], max(seen - at, 0))
                 return b"".join(body), rest
         return (body[0] if len(body) == 1 else b"".join(body)), None
 
     def _begin_chunk(self, line: bytes) -> None:
+        self.begun += 1
+        length = _SMALL.get(line)
+        if length is None:
+            length = self._size(line)
+        if self._overhead or len(line) > _FREE_OVERHEAD:
+            self._overhead = max(self._overhead + len(line) - _FREE_OVERHEAD - length, 0)
+            if self._overhead > _MOST_OVERHEAD:
+                raise Malformed("the chunks hold more extensions than data")
+        self._left = length + 2 if length else -1
+
+    def _size(self, line: bytes) -> int:
         if self._answered:
             line = line.rstrip(b"\t ")  # old servers fill up a place of fixed width
         size = _SIZE_LINE.fullmatch(line)
@@ -93,11 +125,7 @@ class ChunkedReader:
         length = int(size[1], 16)
         if length > _LARGEST:
             raise Malformed("the size of a chunk is out of range")
-        self._overhead += len(line) - _FREE_OVERHEAD - length
-        self._overhead = max(self._overhead, 0)
-        if self._overhead > _MOST_OVERHEAD:
-            raise Malformed("the chunks hold more extensions than data")
-        self._left = length + 2 if length else -1
+        return length
 
     def _end(self, data: bytes, seen: int) -> bytes | None:
         if data[:2] == b"\r\n":

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from wakeful.proxy import forwarding, kernel, reply, request_head, tunnel, wire_form
-from wakeful.proxy.chunked import ChunkedReader, TrailersTooLarge
+from wakeful.proxy.chunked import MANY_CHUNKS, ChunkedReader, TrailersTooLarge
 from wakeful.proxy.exchange import NEVER, Exchange
 from wakeful.proxy.framing import CHUNKED, BadRequest, RequestHead
 from wakeful.proxy.grammar import Malformed
@@ -47,6 +47,7 @@ class Downstream(asyncio.Protocol):
         "_reading",
         "_receiving",
         "_refusal",
+        "_resting",
         "_simple",
         "_transport",
         "_trusted",
@@ -77,6 +78,7 @@ class Downstream(asyncio.Protocol):
         self.write_paused = False
         self._reading = True
         self._held = False  # the exchange wants no more of the body for now
+        self._resting = False  # others are read first
         self._closing = False  # nothing more will be answered on this connection
         # Of a message nothing is here, and nothing is refused, in a queue, or held back: what comes
         # when nothing is being answered begins a request
@@ -342,6 +344,9 @@ class Downstream(asyncio.Protocol):
         chunks = self._chunks
         if chunks is not None:
             body, rest = chunks.feed(data[at:])
+            if chunks.begun > MANY_CHUNKS and not self._resting:
+                self._resting = True
+                self._plane.soon(self._rested)
             if body:
                 exchange.request_body(body)
             if rest is None:
@@ -356,6 +361,10 @@ class Downstream(asyncio.Protocol):
             self._receiving = None
             exchange.request_end([])
         return at + len(body)
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._update_reading()
 
     def _remember(self, data: bytes) -> None:
         """One read that was one request, whole and plain: its fields need no second look."""
@@ -428,6 +437,7 @@ class Downstream(asyncio.Protocol):
         current = self._current
         wanted = self._closing or not (
             self._held
+            or self._resting
             or self._ahead > self._plane.limits.buffer
             or (current is not None and current.wants_body_paused)
             or (self._raw is not None and len(self._raw) > self._plane.limits.buffer)

@@ -394,6 +394,11 @@ class Exchange:
     def upstream_paused(self, paused: bool) -> None:
         self.downstream.hold_reading(paused)
 
+    @property
+    def wants_answer_paused(self) -> bool:
+        """The client is slower than the instance."""
+        return self.downstream.write_paused
+
     # Called by the data plane
 
     def instance_ended(self, instance: str, final: bool) -> None:

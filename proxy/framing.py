@@ -401,7 +401,7 @@ def response_head(
         if lengths and status >= 200 and status != 204:
             head.fields += (b"Content-Length: %d\r\n" % head.length,)
     elif codings:
-        if version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked":
+        if version == "1.0" or [name.lower() for name in elements(codings)] != [b"chunked"]:
             raise BadResponse("a transfer coding other than chunked")
         head.framing = CHUNKED
     elif lengths:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from wakeful.proxy import grammar
-from wakeful.proxy.chunked import ChunkedReader
+from wakeful.proxy.chunked import MANY_CHUNKS, ChunkedReader
 from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, ResponseHead
 from wakeful.proxy.grammar import Malformed
 from wakeful.proxy.headers import Headers
@@ -40,6 +40,8 @@ class Answered(Protocol):
     def upstream_broken(self, detail: str) -> None: ...
     def upstream_lost(self, clean: bool) -> None: ...
     def upstream_paused(self, paused: bool) -> None: ...
+    @property
+    def wants_answer_paused(self) -> bool: ...
 
 
 class Upstream(asyncio.Protocol):
@@ -161,6 +163,11 @@ class Upstream(asyncio.Protocol):
 
     # Private
 
+    def _rested(self) -> None:
+        """All others were read meanwhile."""
+        if self.is_open and not (self.exchange is not None and self.exchange.wants_answer_paused):
+            self.transport.resume_reading()
+
     @property
     def _heard(self) -> bool:
         """Anything came of an answer that is not whole."""
@@ -225,6 +232,9 @@ class Upstream(asyncio.Protocol):
                 exchange.upstream_broken(str(error))
                 return
             trailers = self._chunks.trailers
+            if self._chunks.begun > MANY_CHUNKS:
+                self.transport.pause_reading()
+                self._pool.soon(self._rested)
         elif head.framing is UNTIL_CLOSE:
             rest = None
         else:

@@ -167,8 +167,8 @@ CODINGS: dict[bytes, tuple[bytes, ...]] = {
     b"chunked": (b"hello",),
     b"\tChUnKeD": (b"hello",),
     b"chunked ": (b"hello",),
-    b"chunked,": (b"hello", REFUSED),  # RFC 9110 §5.6.1.2: empty members mean nothing
-    b", chunked": (b"hello", REFUSED),
+    b"chunked,": (b"hello",),  # RFC 9110 §5.6.1.2: empty members mean nothing
+    b", chunked": (b"hello",),
     b"chunked, chunked": (REFUSED,),
     b"chunked\r\nTransfer-Encoding: chunked": (REFUSED,),
     b"gzip, chunked": (REFUSED,),

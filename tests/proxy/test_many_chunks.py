@@ -1,0 +1,89 @@
+"""Many small chunks cost much for their bytes: who sends them is not served before all others."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.proxy.harness import Harness, get
+from tests.proxy.wire import PATIENCE, Peer, ok
+from wakeful.proxy.chunked import MANY_CHUNKS
+
+TINY = b"1\r\na\r\n"
+FEW = TINY * MANY_CHUNKS
+MANY = TINY * (MANY_CHUNKS + 1)
+POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = 200_000
+
+
+def test_they_arrive_in_either_direction(harness: Harness) -> None:
+    asked = []
+
+    def script(peer: Peer) -> None:
+        asked.append(peer.message())
+        peer.send(HEAD + TINY * CHUNKS + b"0\r\n\r\n")
+
+    harness.service(harness.backend(script))
+    client = harness.connect()
+    for turn in range(2):
+        client.send(POST + TINY * CHUNKS + b"0\r\n\r\n")
+        assert client.message().body == b"a" * CHUNKS
+        assert asked[turn].body == b"a" * CHUNKS
+
+
+def test_a_client_that_sends_them_is_read_again_after_all_others(harness: Harness) -> None:
+    harness.service(harness.backend())
+    harness.connect().send(POST)
+    (connection,) = harness.plane.connections
+    harness.wait_for(lambda: connection._current)
+    transport = connection._transport
+    assert transport is not None
+
+    def read(data: bytes) -> bool:
+        connection.data_received(data)
+        return transport.is_reading()
+
+    assert harness.call(lambda: read(FEW))
+    assert not harness.call(lambda: read(MANY))
+    harness.wait_for(transport.is_reading)
+
+
+def test_an_instance_that_sends_them_is_read_again_after_all_others(harness: Harness) -> None:
+    over = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(HEAD)
+        assert over.wait(PATIENCE)
+        peer.send(b"0\r\n\r\n")
+        peer.message()
+        peer.send(ok())
+
+    harness.service(harness.backend(script))
+    client = harness.connect()
+    client.send(get())
+    client.head()
+    (connection,) = harness.plane.connections
+    exchange = connection._current
+    assert exchange is not None
+    upstream = exchange._upstream
+    assert upstream is not None
+
+    def read(data: bytes, *, paused: bool = False) -> bool:
+        upstream.data_received(data)
+        if paused:
+            connection.pause_writing()
+        return upstream.transport.is_reading()
+
+    assert harness.call(lambda: read(FEW))
+    assert not harness.call(lambda: read(MANY))
+    harness.wait_for(upstream.transport.is_reading)
+    assert not harness.call(lambda: read(MANY, paused=True))
+    harness.beat()
+    assert not harness.call(upstream.transport.is_reading)  # its client does not keep up
+    harness.call(connection.resume_writing)
+    assert harness.call(upstream.transport.is_reading)
+    over.set()
+    client.until(b"\r\n0\r\n\r\n")
+    client.send(get())
+    assert client.message().status == 200
