@@ -33,7 +33,9 @@ def test_they_arrive_in_either_direction(harness: Harness) -> None:
 
 def test_a_client_that_sends_them_is_read_again_after_all_others(harness: Harness) -> None:
     harness.service(harness.backend())
-    harness.connect().send(POST)
+    client = harness.connect()
+    client.send(POST)
+    harness.wait_for(lambda: harness.plane.connections)
     (connection,) = harness.plane.connections
     harness.wait_for(lambda: connection._current)
     transport = connection._transport
