@@ -117,3 +117,12 @@ def test_random_bytes_do_no_harm_and_their_pieces_do_not_matter(data: bytes, cut
             return "refused"
 
     assert attempt(data) == attempt(data[:cut], data[cut:])
+
+
+def test_extensions_are_paid_for_by_the_data_of_later_chunks() -> None:
+    costly, cheap = b"1;" + b"a" * 1000 + b"\r\nx\r\n", b"e0\r\n" + b"x" * 0xE0 + b"\r\n"
+    body, rest, _ = read((costly + 5 * cheap) * 100 + b"0\r\n\r\n")
+    assert body == b"x" * (1 + 5 * 0xE0) * 100
+    assert rest == b""
+    with pytest.raises(Malformed):
+        read((costly + 4 * cheap) * 1000)
