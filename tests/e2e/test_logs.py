@@ -324,7 +324,9 @@ def test_wakeful_ends_in_time_whoever_follows_and_says_so(
 
 def test_a_wakeful_that_is_killed_is_missed(processes: Platform, launch: Launch) -> None:
     wakeful = launch({"hello": writer(processes)})
+    assert wakeful.get("hello").status == 200
     with following(wakeful, "hello") as logs:
+        until(lambda: logs.text() == ["begun"], "what it wrote")  # so it was answered
         wakeful.kill()
         assert logs.end() == 1
         assert logs.notes == ["wakeful: wakeful has gone away"]
