@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from wakeful.proxy.throttler import Slot, Throttler
 
 _FLUSH_SECONDS: Final = 0.2
-# Requests of which lines are made at once. Between two requests the same work takes twice as
-# long, since other code and data are at hand then; for as long as it takes, others wait.
+# Requests of which lines are made at once. Between two requests the same work takes longer,
+# since other code and data are at hand then; for as long as it takes, others wait.
 _MADE: Final = 64
 # Lines handed over at once. To wake the writer, and to share the interpreter with it, costs as
 # much as to make some.

@@ -20,7 +20,7 @@ class Writer:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._batches: SimpleQueue[list[bytes] | None] = SimpleQueue()
+        self._batches: SimpleQueue[tuple[list[bytes], int] | None] = SimpleQueue()
         # The loop's
         self._given = 0  # bytes
         self._refused = 0  # lines
@@ -45,7 +45,7 @@ class Writer:
             self._refused += lines
             return
         self._given += size
-        self._batches.put(pieces)
+        self._batches.put((pieces, size))
 
     def reopen(self) -> None:
         self._moved.set()
@@ -61,12 +61,12 @@ class Writer:
 
     def _run(self) -> None:
         self._torn = _torn(self._path)
-        while (pieces := self._batches.get()) is not None:
+        while (batch := self._batches.get()) is not None:
             if self._moved.is_set() and self._path != "-":
                 self._moved.clear()
                 if self._follow():
                     self._torn = _torn(self._path)
-            size = sum(map(len, pieces))
+            pieces, size = batch
             self._append(pieces, size)
             self._taken += size
         if self._path != "-":

@@ -109,23 +109,14 @@ class ChunkedReader:
         self.begun += 1
         length = _SMALL.get(line)
         if length is None:
-            length = self._size(line)
+            if self._answered:
+                line = line.rstrip(b"\t ")  # old servers fill up a place of fixed width
+            length = _size(line)
         if self._overhead or len(line) > _FREE_OVERHEAD:
             self._overhead = max(self._overhead + len(line) - _FREE_OVERHEAD - length, 0)
             if self._overhead > _MOST_OVERHEAD:
                 raise Malformed("the chunks hold more extensions than data")
         self._left = length + 2 if length else -1
-
-    def _size(self, line: bytes) -> int:
-        if self._answered:
-            line = line.rstrip(b"\t ")  # old servers fill up a place of fixed width
-        size = _SIZE_LINE.fullmatch(line)
-        if size is None or len(line) > _LONGEST_LINE:
-            raise Malformed("the size of a chunk is malformed")
-        length = int(size[1], 16)
-        if length > _LARGEST:
-            raise Malformed("the size of a chunk is out of range")
-        return length
 
     def _end(self, data: bytes, seen: int) -> bytes | None:
         if data[:2] == b"\r\n":
@@ -150,3 +141,13 @@ class ChunkedReader:
         if len(line) > _LONGEST_LINE or b"\n" in line or b"\r" in line[:-1]:
             raise Malformed("the size of a chunk is malformed")
         self._held = line
+
+
+def _size(line: bytes) -> int:
+    size = _SIZE_LINE.fullmatch(line)
+    if size is None or len(line) > _LONGEST_LINE:
+        raise Malformed("the size of a chunk is malformed")
+    length = int(size[1], 16)
+    if length > _LARGEST:
+        raise Malformed("the size of a chunk is out of range")
+    return length

@@ -346,7 +346,7 @@ class Downstream(asyncio.Protocol):
             body, rest = chunks.feed(data[at:])
             if chunks.begun > MANY_CHUNKS and not self._resting:
                 self._resting = True
-                self._plane.soon(self._rested)
+                asyncio.get_running_loop().call_soon(self._rested)
             if body:
                 exchange.request_body(body)
             if rest is None:

@@ -98,10 +98,6 @@ class Pool:
             self._watched = True
             self._watch()
 
-    def soon(self, callback: Callable[[], None]) -> None:
-        """Call it after whatever the loop has in hand."""
-        self._loop.call_soon(callback)
-
     def lost(self, upstream: Upstream) -> None:
         """An idle connection was closed by the other side."""
         if upstream in self._idle:

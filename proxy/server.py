@@ -84,10 +84,6 @@ class DataPlane:
         self._sweeping: asyncio.TimerHandle | None = None
         self._second = clock()  # when the one began that heads of answers are remembered for
 
-    def soon(self, callback: Callable[[], None]) -> None:
-        """Call it after whatever the loop has in hand."""
-        self._loop.call_soon(callback)
-
     # Called by the application
 
     async def bind(self, address: HostPort) -> None:

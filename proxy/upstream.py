@@ -234,7 +234,7 @@ class Upstream(asyncio.Protocol):
             trailers = self._chunks.trailers
             if self._chunks.begun > MANY_CHUNKS:
                 self.transport.pause_reading()
-                self._pool.soon(self._rested)
+                asyncio.get_running_loop().call_soon(self._rested)
         elif head.framing is UNTIL_CLOSE:
             rest = None
         else:

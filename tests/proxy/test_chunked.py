@@ -126,3 +126,9 @@ def test_extensions_are_paid_for_by_the_data_of_later_chunks() -> None:
     assert rest == b""
     with pytest.raises(Malformed):
         read((costly + 4 * cheap) * 1000)
+
+
+def test_blanks_that_fill_up_an_answer_s_sizes_are_free() -> None:
+    reader = ChunkedReader(1000, 4, answered=True)
+    chunk = b"1" + b" " * 100 + b"\r\nx\r\n"
+    assert reader.feed(chunk * 1000 + b"0\r\n\r\n") == (b"x" * 1000, b"")
