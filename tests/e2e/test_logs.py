@@ -164,9 +164,9 @@ def test_following_sees_what_comes_goes_and_is_replaced(platform: Platform, laun
         wakeful.write({"hello": writer(platform, idle=AWAKE, env={"A": "b"})})
         wakeful.reload()
         until(lambda: logs.text("00002-") == ["begun"], "the second revision")
-        until(lambda: wakeful.get("hello", "/say?text=two").status == 200, "an answer")
-        until(lambda: "two" in logs.text("00002-"), "what it wrote")
         until(lambda: any("ended: " in note for note in logs.notes), "the end of the first")
+        assert wakeful.get("hello", "/say?text=two").status == 200
+        until(lambda: "two" in logs.text("00002-"), "what it wrote")
         (end,) = logs.notes
         assert re.fullmatch(r"wakeful: 00001-[0-9a-f]{8} ended: (exit code|killed by) .*", end)
         assert logs.text("00001-") == ["begun", "one"]
