@@ -44,5 +44,6 @@ class Counters:
             histogram = self.durations.setdefault(key, Histogram())
         histogram.counts[bisect_left(histogram.bounds, seconds)] += 1  # observe, without the call
         histogram.sum += seconds
-        self.received += received
+        if received:
+            self.received += received
         self.sent += sent

@@ -84,7 +84,8 @@ class Downstream(asyncio.Protocol):
         # when nothing is being answered begins a request
         self._simple = True
         self._unsent = 0  # bytes of the last answer, when that was looked at last
-        # Exchanges: the one being answered, those received behind it, and one to be used again
+        # Exchanges: the one being answered, those received behind it, and the one that was
+        # answered last, while it would begin again if its request came again
         self._current: Exchange | None = None
         self.spare: Exchange | None = None
         self._next: deque[Exchange] = deque()
@@ -129,27 +130,30 @@ class Downstream(asyncio.Protocol):
         return None
 
     def data_received(self, data: bytes) -> None:
+        exchange = self.spare
+        if exchange is not None and data == exchange.head.raw:  # clients repeat themselves
+            self.spare = None
+            self._current = exchange
+            exchange.begin()
+            return
         if self._closing:
             return  # lingering: read, so that the last answer is not lost to a reset
         if self._simple and self._current is None:
-            head: RequestHead | None = self._latest
-            if data != self._latest.raw:  # clients repeat themselves
-                known = self._known
-                look_up = known.get
-                head = look_up(data) or known.by_fields(data, self._plane.limits.target)
+            known = self._known
+            look_up = known.get
+            head = look_up(data) or known.by_fields(data, self._plane.limits.target)
             if head is not None:
                 if head is not self._latest:
                     self._prepare(head)
-                exchange = self.spare
                 if exchange is None:
                     exchange = Exchange(self._plane, self, head, True)
                 else:
                     self.spare = None
-                    exchange.renew(head)
+                    exchange.head = head
                 self._current = exchange
                 exchange.begin()
                 return
-        self._simple = False
+        self._simple, self.spare = False, None
         if self._raw is not None:
             self._raw += data
             self._update_reading()
@@ -231,8 +235,9 @@ class Downstream(asyncio.Protocol):
         if keep_alive and self._simple:
             self.deadline = now + limits.idle_timeout
             return
+        self.spare = None
         if not self._latest.raw:  # it is not a known one, and may be large
-            self._latest, self.outgoing, self.spare = _NO_HEAD, b"", None
+            self._latest, self.outgoing = _NO_HEAD, b""
         self.deadline = now + (limits.head_timeout if self._partial else limits.idle_timeout)
         if not keep_alive:
             self._next.clear()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from wakeful.proxy import cold_start, framing, reply, retry, wire_form
 from wakeful.proxy.framing import UNTIL_CLOSE, RequestHead, ResponseHead
 from wakeful.proxy.headers import Headers
-from wakeful.proxy.identities import END, REQUEST_ID, TRACE, missing
+from wakeful.proxy.identities import missing
 from wakeful.proxy.reply import Reply
 from wakeful.proxy.request_body import RequestBody
 from wakeful.proxy.response_body import ResponseBody
@@ -96,41 +96,36 @@ class Exchange:
         self.plane = plane
         self.downstream = downstream
         self.head = head
-        self.started: float  # from begin on: when its turn came on the client's connection
-        self.admitted_at: float  # while it has a slot: since when
-        self.deadline: float  # from begin on, while it is not over
-        self.status = 0  # of the final response, once its head was decided
         self.received = 0  # body bytes from the client
-        self.sent = 0  # body bytes to the client
-        self.identity = b""  # of our making, for a request that came without one
         self.unusual: Unusual | None = None
         self._stage = _NEW
         self._throttler: Throttler | None = None
-        self._slot: Slot | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
         self._body: RequestBody | None = None if whole else RequestBody(head)
         self._response: ResponseBody | None = None  # once its head is here, without all of it
         self._keep_alive = head.keep_alive
+        # From begin on
+        self.started: float  # when its turn came on the client's connection
+        self.deadline: float  # while it is not over
+        self.status: int  # of the final response, once its head was decided
+        self.sent: int  # body bytes to the client
+        self.identity: bytes  # of our making, for a request that came without one
+        self._slot: Slot | None
+        self.admitted_at: float  # while it has a slot: since when
 
     # Called by the downstream
 
-    def renew(self, head: RequestHead) -> None:
-        """Be the next request, which has no body.
+    def begin(self) -> None:
+        """Route, find a place, and go; what came of a body is kept.
 
-        Making another costs a twelfth of what is done for one. Only one that was plain
-        from its beginning to its end is used again: nobody else knows of it any more, and what is
-        not set here is as it was made.
+        One that was plain from its beginning to its end may begin again, as the next
+        request, with another head if that is plain as well: nobody else knows of it any more, and
+        what is not set here is as it was made. To make another costs a twelfth of a request.
         """
-        self.head = head
         self.status = self.sent = 0
         self.identity = b""
-        self._stage = _NEW
-        self._throttler = self._slot = None
-        self._keep_alive = head.keep_alive
-
-    def begin(self) -> None:
-        """Route, find a place, and go; what came of a body is kept."""
+        self._slot = None
         plane, head = self.plane, self.head
         clock = plane.clock  # in two steps: as a method it is looked for in the class first
         now = self.started = clock()
@@ -138,16 +133,18 @@ class Exchange:
         known = routes.known
         route = known(head.host) or routes.match(head.host)
         if route is None or head.last_hop:
+            self._throttler = None
             self._answer(reply.NO_ROUTE if route is None else reply.last_hop(head.method))
             return
         throttler = route.only
         if throttler is None:
             throttler = choose(route.shares, plane.randrange(100))
         self._throttler = throttler
-        longest = throttler.template.max_request_body
-        if longest is not None and max(head.length, self.received) > longest:
-            self._answer(reply.BODY_TOO_LARGE)
-            return
+        if self._body is not None:
+            longest = throttler.template.max_request_body
+            if longest is not None and max(head.length, self.received) > longest:
+                self._answer(reply.BODY_TOO_LARGE)
+                return
         if throttler.filters is not None:
             rule = throttler.filters.match(head, self.downstream.asked_by)
             if rule is not None:
@@ -296,8 +293,9 @@ class Exchange:
         self.sent = len(body)
         if self.head.plain and self.unusual is None and not self.plane.draining:
             self.status = head.status
-            self.downstream.write(head.block + body)
-            self.downstream.spare = self
+            downstream = self.downstream
+            downstream.write(head.block + body)
+            downstream.spare = self
             self._finish(True)
             return
         lines = self._begin_response(head)
@@ -506,19 +504,14 @@ class Exchange:
         upstream.exchange = self
         if head.is_head:
             upstream.expect_head()
-        trace, parent = next(self.plane.identities)
-        if head.named:
-            self.identity = b"" if head.has_request_id else trace
-            message = downstream.outgoing + missing(
-                trace,
-                parent,
-                has_request_id=head.has_request_id,
-                has_traceparent=head.has_traceparent,
+        self.identity, names = next(self.plane.identities)
+        if head.named:  # in part at least
+            if head.has_request_id:
+                self.identity = b""
+            names = missing(
+                names, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
             )
-        else:
-            self.identity = trace
-            pieces = (downstream.outgoing, REQUEST_ID, trace, TRACE, trace, b"-", parent, END)
-            message = b"".join(pieces)
+        message = downstream.outgoing + names
         if self._body is not None:
             kept = self._body.take(self.plane.limits.buffer)
             if kept:

@@ -332,9 +332,13 @@ class Throttler:
 
     def _place(self) -> Slot:
         slots = self.slots
-        slot = slots[0] if len(slots) == 1 else self._policy.pick(slots, self.limit)
-        if slot is None:
-            raise AssertionError("the breaker admitted a request that no slot has room for")
+        if len(slots) == 1:
+            slot = slots[0]
+        else:
+            picked = self._policy.pick(slots, self.limit)
+            if picked is None:
+                raise AssertionError("the breaker admitted a request that no slot has room for")
+            slot = picked
         slot.active += 1
         if slot.frozen:
             self._rouse(slot)

@@ -67,13 +67,13 @@ class Upstream(asyncio.Protocol):
         # Per connection
         self._pool = pool
         self._known = known
-        self._latest = _NO_HEAD  # a known one, which often comes again
         self.transport: asyncio.Transport  # from connection_made on, which comes first
         self.idle_since = 0.0  # 0: it never was
         self.discarded = False  # what was sent last was thrown away, and nothing of an answer came
         # Per exchange
         self.exchange: Answered | None = None
         self._memorable = True  # its head may be a known one: it comes first, and not to HEAD
+        self._latest = _NO_HEAD  # while memorable, if it was known and came with all of its body
         self._partial = b""  # of a head
         self._interim = 0  # bytes of 1xx heads, until the answer itself
         self._head: ResponseHead | None = None  # of the message whose body is being received
@@ -82,7 +82,7 @@ class Upstream(asyncio.Protocol):
 
     def expect_head(self) -> None:
         """The next answer is one to HEAD: without a body, whatever its head says."""
-        self._memorable = False
+        self._memorable, self._latest = False, _NO_HEAD
 
     def detach(self) -> asyncio.Transport:
         """Leave the transport to a tunnel."""
@@ -121,25 +121,15 @@ class Upstream(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             self.abort()  # bytes that nobody asked for: what follows cannot be trusted
+            return
+        latest = self._latest
+        body = data.removeprefix(latest.raw)
+        if body is not data and len(body) == latest.length:  # instances repeat themselves
+            exchange.response_whole(latest, body)
         elif self._head is not None:
             self._read_body(exchange, self._head, data)
         else:
-            known = self._latest
-            body = data.removeprefix(known.raw)
-            if body is data or not self._memorable:
-                beginning, end, body = data.partition(b"\r\n\r\n")
-                look_up = self._known.get
-                head = look_up(beginning) if end and self._memorable else None
-                if head is None:
-                    self._read_head(exchange, data)
-                    return
-                known = self._latest = head
-            if len(body) == known.length:
-                exchange.response_whole(known, body)
-            else:
-                self._memorable = False
-                exchange.response_known(known)
-                self._begin_body(exchange, known, body)
+            self._read_answer(exchange, data)
 
     def eof_received(self) -> None:
         self.discarded = self.is_unread
@@ -173,8 +163,22 @@ class Upstream(asyncio.Protocol):
         """Anything came of an answer that is not whole."""
         return self._head is not None or bool(self._partial) or self._interim > 0
 
+    def _read_answer(self, exchange: Answered, data: bytes) -> None:
+        beginning, end, body = data.partition(b"\r\n\r\n")
+        head = self._known.get(beginning) if end and self._memorable else None
+        if head is None:
+            self._read_head(exchange, data)
+        elif len(body) == head.length:
+            self._latest = head
+            exchange.response_whole(head, body)
+        else:
+            self._memorable = False
+            exchange.response_known(head)
+            self._begin_body(exchange, head, body)
+
     def _read_head(self, exchange: Answered, data: bytes) -> None:
         memorable, self._memorable = self._memorable, False
+        self._latest = _NO_HEAD
         seen = len(self._partial)
         rest = self._partial + data if seen else data
         while True:
@@ -212,7 +216,7 @@ class Upstream(asyncio.Protocol):
             self._begin_body(exchange, head, rest)
 
     def _begin_body(self, exchange: Answered, head: ResponseHead, data: bytes) -> None:
-        self._head = head
+        self._head, self._latest = head, _NO_HEAD
         self._left = head.length if head.framing is LENGTH else 0
         self._chunks = None
         if head.framing is CHUNKED:
