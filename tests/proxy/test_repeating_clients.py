@@ -113,6 +113,24 @@ def test_also_if_that_began_before_the_last_answer(harness: Harness) -> None:
     assert stream.count(b"\r\n\r\n") == 5
 
 
+def test_that_it_asks_again_before_it_was_answered_is_another_request(harness: Harness) -> None:
+    gate = threading.Event()
+    backend = harness.backend(holding_back(4, gate))
+    throttler = harness.service(backend)
+    client = repeats(harness)
+    client.send(get())
+    harness.wait_for(lambda: backend.requests == 4)
+    client.send(get())
+    harness.beat()  # so it is read for itself
+    assert backend.requests == 4
+    gate.set()
+    for _ in range(2):
+        assert client.message().body == b"hello"
+    assert backend.requests == 5
+    assert sum(throttler.counters.durations[b"GET", 200].counts) == 5
+    harness.wait_for(lambda: throttler.breaker.active == throttler.stats.in_hand == 0)
+
+
 def test_empty_lines_between_its_requests_are_counted_for_each_by_itself(harness: Harness) -> None:
     gate = threading.Semaphore(3)
 
@@ -229,15 +247,15 @@ def test_each_line_of_the_log_is_of_its_request_alone(launch: Launch, tmp_path: 
     gate = threading.Event()
     path = tmp_path / "log"
     harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
-    backend = harness.backend(holding_back(5, gate))
+    backend = harness.backend(holding_back(6, gate))
     throttler = harness.service(backend)
     client = repeats(harness)
-    for request, status in ((get(host=b"nobody.test"), 404), (get(), 200)):
-        for _ in range(2 if status == 404 else 1):  # of which the second is known
-            client.send(request)
-            assert client.message().status == status
+    lost, found = (get(host=b"nobody.test"), 404), (get(), 200)
+    for request, status in (lost, lost, found, lost, found):  # the third that is lost is known
+        client.send(request)
+        assert client.message().status == status
     client.send(get())
-    harness.wait_for(lambda: backend.requests == 5)
+    harness.wait_for(lambda: backend.requests == 6)
     client.close()
     harness.wait_for(lambda: not throttler.breaker.active)
     gate.set()
@@ -248,11 +266,12 @@ def test_each_line_of_the_log_is_of_its_request_alone(launch: Launch, tmp_path: 
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     told = [(line["status"], line["size"], line.get("instance")) for line in lines]
     answered, refused = (200, 5, "i0"), (404, lines[3]["size"], None)
-    assert told == [*[answered] * 3, refused, refused, answered, (499, 0, "i0")]
+    between = [refused, refused, answered, refused, answered]
+    assert told == [*[answered] * 3, *between, (499, 0, "i0")]
     named = [line["request_id"] for line in lines if line["status"] != 404]
-    assert len(set(named)) == len(named) == 5
+    assert len(set(named)) == len(named) == 6
     assert not any("request_id" in line for line in lines if line["status"] == 404)
-    assert [line.get("reason") for line in lines if line["status"] == 200] == [None] * 4
+    assert [line.get("reason") for line in lines if line["status"] == 200] == [None] * 5
 
 
 @pytest.mark.parametrize(
