@@ -25,8 +25,9 @@ _SMALL: Final = {text: size for size in range(256) for text in (b"%x" % size, b"
 _LARGEST: Final = 2**63 - 1
 _LONGEST_LINE: Final = 4096
 
-# Chunks in one piece that take a few tenths of a millisecond. A connection that sends more is not
-# read again before all others were: the loop reads on, up to 32 times, where more is there.
+# Chunks that take a few tenths of a millisecond. Of a piece that has more no more are taken apart
+# before all other connections were read, and its own is not read before that either: a piece may
+# have 50,000 of them, and the loop reads on, up to 32 times, where more is there.
 MANY_CHUNKS: Final = 500
 
 # As Go's net/http: so much may stand around a chunk for nothing, and what
@@ -49,8 +50,9 @@ class ChunkedReader:
         "_limit",
         "_most_fields",
         "_overhead",
-        "begun",
+        "most",
         "trailers",
+        "unread",
     )
 
     def __init__(self, limit: int, most_fields: int, *, answered: bool = False) -> None:
@@ -59,7 +61,8 @@ class ChunkedReader:
         In what is ``answered`` blanks behind a size and before a colon are no error.
         """
         self.trailers: Headers = []
-        self.begun = 0  # chunks, in the last piece
+        self.most = MANY_CHUNKS  # that are taken apart at once
+        self.unread = b""  # of the last piece, which had more
         self._answered = answered
         self._limit = limit
         self._most_fields = most_fields
@@ -70,14 +73,15 @@ class ChunkedReader:
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """The body's bytes in ``data``, and what is behind the body once it has ended.
 
-        Raises Malformed.
+        What it leaves ``unread`` comes first in the next ``data``. Raises Malformed.
         """
+        self.unread = b""
         seen = len(self._held)
         if seen:
             data, self._held = self._held + data, b""
         at, end = 0, len(data)
         body: list[bytes] = []
-        self.begun = 0
+        begun = 0
         while at < end:
             if self._left > 2:
                 piece = data[at : at + self._left - 2]
@@ -90,10 +94,14 @@ class ChunkedReader:
                 at += 1
                 self._left -= 1
             elif self._left == 0:
+                if begun == self.most:
+                    self.unread = data[at:]
+                    break
                 stop = data.find(b"\r\n", at)
                 if stop < 0:
                     self._hold(data[at:])
                     break
+                begun += 1
                 self._begin_chunk(data[at:stop])
                 at = stop + 2
                 stop = at + self._left
@@ -106,7 +114,6 @@ class ChunkedReader:
         return (body[0] if len(body) == 1 else b"".join(body)), None
 
     def _begin_chunk(self, line: bytes) -> None:
-        self.begun += 1
         length = _SMALL.get(line)
         if length is None:
             if self._answered:

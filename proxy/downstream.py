@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from wakeful.proxy import forwarding, kernel, reply, request_head, tunnel, wire_form
-from wakeful.proxy.chunked import MANY_CHUNKS, ChunkedReader, TrailersTooLarge
+from wakeful.proxy.chunked import ChunkedReader, TrailersTooLarge
 from wakeful.proxy.exchange import NEVER, Exchange
 from wakeful.proxy.framing import CHUNKED, BadRequest, RequestHead
 from wakeful.proxy.grammar import Malformed
@@ -291,6 +291,8 @@ class Downstream(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         """Take messages apart as far as they are here."""
+        if self._chunks is not None:
+            data = self._chunks.unread + data
         at, end = 0, len(data)
         try:
             while at < end and self._raw is None and not self._deaf and not self._closing:
@@ -349,7 +351,7 @@ class Downstream(asyncio.Protocol):
         chunks = self._chunks
         if chunks is not None:
             body, rest = chunks.feed(data[at:])
-            if chunks.begun > MANY_CHUNKS and not self._resting:
+            if chunks.unread:
                 self._resting = True
                 asyncio.get_running_loop().call_soon(self._rested)
             if body:
@@ -368,7 +370,10 @@ class Downstream(asyncio.Protocol):
         return at + len(body)
 
     def _rested(self) -> None:
+        """All others were read meanwhile."""
         self._resting = False
+        if self._chunks is not None:
+            self._feed(b"")  # of the exchange that is answered now, or of a later one
         self._update_reading()
 
     def _remember(self, data: bytes) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from wakeful.proxy import grammar
-from wakeful.proxy.chunked import MANY_CHUNKS, ChunkedReader
+from wakeful.proxy.chunked import ChunkedReader
 from wakeful.proxy.framing import CHUNKED, LENGTH, NONE, UNTIL_CLOSE, ResponseHead
 from wakeful.proxy.grammar import Malformed
 from wakeful.proxy.headers import Headers
@@ -137,6 +138,9 @@ class Upstream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if isinstance(exc, OSError):  # reset, or nobody there any more
             self.discarded = not self._heard
+        if self._chunks is not None:
+            self._chunks.most = sys.maxsize
+            self._read_on()
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             self._pool.lost(self)
@@ -155,8 +159,15 @@ class Upstream(asyncio.Protocol):
 
     def _rested(self) -> None:
         """All others were read meanwhile."""
+        self._read_on()
         if self.is_open and not (self.exchange is not None and self.exchange.wants_answer_paused):
             self.transport.resume_reading()
+
+    def _read_on(self) -> None:
+        """What of the body was here and had to wait."""
+        exchange, head, chunks = self.exchange, self._head, self._chunks
+        if exchange is not None and head is not None and chunks is not None and chunks.unread:
+            self._read_body(exchange, head, b"")
 
     @property
     def _heard(self) -> bool:
@@ -231,12 +242,12 @@ class Upstream(asyncio.Protocol):
         trailers: Headers = []
         if self._chunks is not None:
             try:
-                data, rest = self._chunks.feed(data)
+                data, rest = self._chunks.feed(self._chunks.unread + data)
             except Malformed as error:
                 exchange.upstream_broken(str(error))
                 return
             trailers = self._chunks.trailers
-            if self._chunks.begun > MANY_CHUNKS:
+            if self._chunks.unread:
                 self.transport.pause_reading()
                 asyncio.get_running_loop().call_soon(self._rested)
         elif head.framing is UNTIL_CLOSE:

@@ -6,14 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wakeful.proxy.chunked import ChunkedReader
+from wakeful.proxy.chunked import MANY_CHUNKS, ChunkedReader
 from wakeful.proxy.grammar import Malformed
 from wakeful.proxy.headers import Headers
 
 
-def read(*pieces: bytes, limit: int = 1000) -> tuple[bytes, bytes | None, Headers]:
+def read(
+    *pieces: bytes, limit: int = 1000, answered: bool = False, most: int = MANY_CHUNKS
+) -> tuple[bytes, bytes | None, Headers]:
     """Body, what is behind it (None: it has not ended), trailers."""
-    reader = ChunkedReader(limit, 4)
+    reader = ChunkedReader(limit, 4, answered=answered)
+    reader.most = most
     body, rest = b"", None
     for piece in pieces:
         if rest is not None:
@@ -21,6 +24,10 @@ def read(*pieces: bytes, limit: int = 1000) -> tuple[bytes, bytes | None, Header
             continue
         part, rest = reader.feed(piece)
         body += part
+        while reader.unread:
+            assert rest is None
+            part, rest = reader.feed(reader.unread)
+            body += part
     return body, rest, reader.trailers
 
 
@@ -50,6 +57,8 @@ def test_a_body_is_the_same_in_whatever_pieces_it_comes(case: str, data: st.Data
     stream = coded + b"GET /"
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    most = data.draw(st.integers(1, 3))
+    assert read(*pieces, most=most) == (body, b"GET /", trailers)
     assert read(*pieces) == (body, b"GET /", trailers)
     assert read(*(stream[at : at + 1] for at in range(len(stream)))) == (body, b"GET /", trailers)
 
@@ -129,6 +138,15 @@ def test_extensions_are_paid_for_by_the_data_of_later_chunks() -> None:
 
 
 def test_blanks_that_fill_up_an_answer_s_sizes_are_free() -> None:
-    reader = ChunkedReader(1000, 4, answered=True)
-    chunk = b"1" + b" " * 100 + b"\r\nx\r\n"
-    assert reader.feed(chunk * 1000 + b"0\r\n\r\n") == (b"x" * 1000, b"")
+    chunks = (b"1" + b" " * 100 + b"\r\nx\r\n") * 1000
+    assert read(chunks + b"0\r\n\r\n", answered=True) == (b"x" * 1000, b"", [])
+
+
+def test_of_many_chunks_so_many_are_taken_apart_at_once() -> None:
+    reader = ChunkedReader(1000, 4)
+    some = b"1\r\nx\r\n" * MANY_CHUNKS
+    assert reader.feed(some) == (b"x" * MANY_CHUNKS, None)
+    assert reader.unread == b""
+    assert reader.feed(some + b"2\r\nyy\r\n0") == (b"x" * MANY_CHUNKS, None)
+    assert reader.unread == b"2\r\nyy\r\n0"
+    assert reader.feed(reader.unread + b"\r\n\r\nGET") == (b"yy", b"GET")

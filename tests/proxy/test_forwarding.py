@@ -95,6 +95,19 @@ def test_a_known_answer_to_get_is_not_taken_for_the_answer_to_head(harness: Harn
     assert len(backend.connections) == 1
 
 
+def test_a_body_with_the_answer_to_head_is_nobodys_though_it_is_a_known_answer(
+    harness: Harness,
+) -> None:
+    backend = harness.backend(answering(*[ok(b"hello", b"Date: x\r\n")] * 3))
+    harness.service(backend)
+    client = harness.connect()
+    for method in (b"GET", b"GET", b"HEAD", b"GET"):
+        client.send(method + b" / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        assert client.message(bodiless=method == b"HEAD").status == 200
+    assert client.received.count(b"hello") == 3
+    assert len(backend.connections) == 2
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_answers_that_have_no_body_by_their_status_get_none(harness: Harness, status: int) -> None:
     backend = harness.backend(answering(b"HTTP/1.1 %d X\r\nETag: x\r\n\r\n" % status, ok()))

@@ -112,3 +112,42 @@ def test_a_head_is_not_known_by_what_came_of_it(harness: Harness) -> None:
     for wanted in (None, None, b"1"):
         client.send(get())
         assert client.message().get("X-More") == wanted
+
+
+@pytest.mark.parametrize("part", ["head", "chunk", "length"])
+def test_its_bytes_within_another_answer_are_part_of_that(harness: Harness, part: str) -> None:
+    known = ok(b"hello", b"Date: x\r\n")
+    head = b"HTTP/1.1 200 OK\r\nDate: x\r\n"
+    beginning = {
+        "head": head + b"X-Before: ",
+        "chunk": head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\nx" % (len(known) + 1),
+        "length": head + b"Content-Length: %d\r\n\r\nx" % (len(known) + 1),
+    }[part]
+    begun, read = threading.Semaphore(0), threading.Semaphore(0)
+
+    def script(peer: Peer) -> None:
+        while True:
+            for _ in range(2):
+                peer.message()
+                peer.send(known)
+            peer.message()
+            peer.send(beginning)
+            begun.release()
+            assert read.acquire(timeout=PATIENCE)
+            peer.send(known + b"\r\n0\r\n\r\n" * (part == "chunk"))
+
+    harness.service(harness.backend(script))
+    client = harness.connect()
+    for _ in range(4):  # from the third time on the other's head is known as well
+        for _ in range(2):
+            client.send(get())
+            assert client.message().body == b"hello"
+        client.send(get())
+        assert begun.acquire(timeout=PATIENCE)
+        harness.beat()
+        read.release()
+        answer = client.message()
+        if part == "head":
+            assert (answer.get("X-Before"), answer.body) == (b"HTTP/1.1 200 OK", b"hello")
+        else:
+            assert answer.body == b"x" + known

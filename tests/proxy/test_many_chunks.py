@@ -89,3 +89,87 @@ def test_an_instance_that_sends_them_is_read_again_after_all_others(harness: Har
     client.until(b"\r\n0\r\n\r\n")
     client.send(get())
     assert client.message().status == 200
+
+
+def test_one_read_of_them_is_taken_apart_in_as_many_turns(harness: Harness) -> None:
+    asked = []
+
+    def script(peer: Peer) -> None:
+        while True:
+            asked.append(peer.message())
+            peer.send(ok())
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.connect()
+    client.send(POST)
+    harness.wait_for(lambda: backend.requests)
+    (connection,) = harness.plane.connections
+    exchange = connection._current
+    assert exchange is not None
+
+    def read() -> int:
+        connection.data_received(TINY * (3 * MANY_CHUNKS) + b"0\r\n\r\n" + get(b"/next"))
+        return exchange.received
+
+    assert harness.call(read) == MANY_CHUNKS
+    assert client.message().status == 200
+    assert client.message().status == 200
+    assert [message.body for message in asked] == [b"a" * (3 * MANY_CHUNKS), b""]
+    assert b"GET /next HTTP/1.1\r\n" in backend.received[0]
+
+
+def test_what_makes_no_sense_behind_them_is_refused(harness: Harness) -> None:
+    backend = harness.backend()
+    harness.service(backend)
+    client = harness.connect()
+    client.send(POST + MANY + b"no size\r\n" + get(b"/smuggled"))
+    assert client.message().status == 400
+    client.ending()
+    assert not backend.requests
+
+
+def test_an_answer_of_them_is_whole_though_its_instance_is_gone(harness: Harness) -> None:
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(HEAD + TINY)
+        peer.message()
+
+    harness.service(harness.backend(script))
+    client = harness.connect()
+    client.send(get())
+    client.until(TINY)
+    (connection,) = harness.plane.connections
+    exchange = connection._current
+    assert exchange is not None
+    upstream = exchange._upstream
+    assert upstream is not None
+
+    def last_words() -> None:
+        upstream.data_received(TINY * (3 * MANY_CHUNKS) + b"0\r\n\r\n")
+        upstream.transport.abort()  # as if it had been reset
+
+    harness.call(last_words)
+    client.until(b"\r\n0\r\n\r\n")
+    assert client.received.count(b"a") >= 3 * MANY_CHUNKS
+    client.send(get())
+    client.head()
+
+
+def test_who_leaves_in_the_middle_of_them_leaves_nothing(harness: Harness) -> None:
+    throttler = harness.service(harness.backend())
+    client = harness.connect()
+    client.send(POST)
+    harness.wait_for(lambda: harness.plane.connections)
+    (connection,) = harness.plane.connections
+    harness.wait_for(lambda: connection._current)
+    transport = connection._transport
+    assert transport is not None
+
+    def leave() -> None:
+        connection.data_received(TINY * (3 * MANY_CHUNKS))
+        transport.abort()
+
+    harness.call(leave)
+    harness.wait_for(lambda: not harness.plane.connections)
+    assert throttler.breaker.active == throttler.stats.in_hand == 0
