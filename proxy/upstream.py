@@ -165,8 +165,8 @@ class Upstream(asyncio.Protocol):
 
     def _read_on(self) -> None:
         """What of the body was here and had to wait."""
-        exchange, head, chunks = self.exchange, self._head, self._chunks
-        if exchange is not None and head is not None and chunks is not None and chunks.unread:
+        exchange, head = self.exchange, self._head
+        if exchange is not None and head is not None and self._chunks is not None:
             self._read_body(exchange, head, b"")
 
     @property

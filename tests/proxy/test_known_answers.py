@@ -151,3 +151,42 @@ def test_its_bytes_within_another_answer_are_part_of_that(harness: Harness, part
             assert (answer.get("X-Before"), answer.body) == (b"HTTP/1.1 200 OK", b"hello")
         else:
             assert answer.body == b"x" + known
+
+
+@pytest.mark.parametrize("cut", [-5, -2, None])
+def test_one_that_comes_in_two_reads_or_with_more_is_what_it_is(
+    harness: Harness, cut: int | None
+) -> None:
+    known = ok(b"hello", b"Date: x\r\n")
+    begun, read = threading.Semaphore(0), threading.Semaphore(0)
+
+    def script(peer: Peer) -> None:
+        if len(backend.connections) > 1:
+            answering(known)(peer)
+            return
+        for _ in range(3):
+            peer.message()
+            peer.send(known)
+        peer.message()
+        peer.send(known[:cut] if cut else known + b"HTTP/1.1 200 more\r\n\r\n")
+        begun.release()
+        assert read.acquire(timeout=PATIENCE)
+        if cut:
+            peer.send(known[cut:])
+            peer.message()
+            peer.send(known)
+
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.connect()
+    for _ in range(3):
+        client.send(get())
+        assert client.message().body == b"hello"
+    client.send(get())
+    assert begun.acquire(timeout=PATIENCE)
+    harness.beat()
+    read.release()
+    assert client.message().body == b"hello"
+    client.send(get())
+    assert client.message().body == b"hello"
+    assert len(backend.connections) == (1 if cut else 2)

@@ -173,3 +173,30 @@ def test_who_leaves_in_the_middle_of_them_leaves_nothing(harness: Harness) -> No
     harness.call(leave)
     harness.wait_for(lambda: not harness.plane.connections)
     assert throttler.breaker.active == throttler.stats.in_hand == 0
+
+
+def test_who_leaves_in_the_middle_of_such_an_answer_leaves_nothing(harness: Harness) -> None:
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(HEAD)
+        peer.rest()
+
+    throttler = harness.service(harness.backend(script))
+    client = harness.connect()
+    client.send(get())
+    client.head()
+    (connection,) = harness.plane.connections
+    exchange = connection._current
+    assert exchange is not None
+    upstream, transport = exchange._upstream, connection._transport
+    assert upstream is not None
+    assert transport is not None
+
+    def leave() -> None:
+        upstream.data_received(TINY * (3 * MANY_CHUNKS))
+        transport.abort()
+
+    harness.call(leave)
+    harness.wait_for(lambda: not harness.plane.connections)
+    harness.beat()
+    assert throttler.breaker.active == throttler.stats.in_hand == 0
