@@ -85,7 +85,7 @@ class Downstream(asyncio.Protocol):
         self._simple = True
         self._unsent = 0  # bytes of the last answer, when that was looked at last
         # Exchanges: the one being answered, those received behind it, and the one that was
-        # answered last, while it would begin again if its request came again
+        # answered last, which may begin again while nothing else is here
         self._current: Exchange | None = None
         self.spare: Exchange | None = None
         self._next: deque[Exchange] = deque()
@@ -373,7 +373,7 @@ class Downstream(asyncio.Protocol):
         """All others were read meanwhile."""
         self._resting = False
         if self._chunks is not None:
-            self._feed(b"")  # of the exchange that is answered now, or of a later one
+            self._feed(b"")  # what there is unread
         self._update_reading()
 
     def _remember(self, data: bytes) -> None:

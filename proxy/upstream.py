@@ -139,7 +139,7 @@ class Upstream(asyncio.Protocol):
         if isinstance(exc, OSError):  # reset, or nobody there any more
             self.discarded = not self._heard
         if self._chunks is not None:
-            self._chunks.most = sys.maxsize
+            self._chunks.most = sys.maxsize  # there is no later
             self._read_on()
         exchange, self.exchange = self.exchange, None
         if exchange is None:
