@@ -200,7 +200,7 @@ def test_of_one_that_failed_the_last_lines_are_kept(platform: Platform, launch: 
     with following(wakeful, "broken") as logs:
         assert wakeful.get("broken").reason == "start_failed"
         until(lambda: any("exit code 3" in note for note in logs.notes), "its end")
-        assert sorted(logs.text()[:2]) == ["begun", "no database"]
+        until(lambda: sorted(logs.text()[:2]) == ["begun", "no database"], "what it wrote")
     until(lambda: wakeful.instances("broken") == 0, "nothing left of it")
     asked = wakeful_command("logs", "broken", "-c", str(wakeful.file))
     assert asked.returncode == 0
@@ -316,6 +316,7 @@ def test_wakeful_ends_in_time_whoever_follows_and_says_so(
     ):
         stuck.sendall(b"GET /v1/services/loud/logs?follow=1 HTTP/1.1\r\nHost: here\r\n\r\n")
         read_head(stuck)
+        until(lambda: logs.text() == ["begun"], "what it wrote")
         assert wakeful.stop() == 0
         assert logs.end() == 0
         assert logs.text() == ["begun"]
