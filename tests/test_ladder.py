@@ -26,6 +26,8 @@ from wakeful.runtime.memory import MemoryDriver, Script
 from wakeful.runtime.spares import Spares
 from wakeful.scaler.autoscaler import Autoscaler
 
+pytestmark = pytest.mark.no_cover  # traced it takes three times as long, to cover what others do
+
 MIB = 2**20
 NAMES = ("a", "b")
 

@@ -17,6 +17,8 @@ from wakeful.config.model import Idle
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.memory import Script
 
+pytestmark = pytest.mark.no_cover  # traced it takes three times as long, to cover what others do
+
 SERVICES = [f"s{number}" for number in range(25)]
 WARM_UP, ROUNDS = 40, 400  # of all of them
 AWAKE = 15.0  # seconds, until all are at zero again

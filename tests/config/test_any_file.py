@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from wakeful.config import schema
 from wakeful.config.load import ConfigError, Loaded, loads
 from wakeful.config.nodes import Entry, Mapping, Node, Scalar, Sequence
 from wakeful.config.parse import parse
+
+pytestmark = pytest.mark.no_cover  # traced it takes three times as long, to cover what others do
 
 KEYS = st.sampled_from(
     [

@@ -22,6 +22,8 @@ from tests.proxy.wire import Backend, Ended, Peer, ok
 from wakeful.events import Endpoint
 from wakeful.proxy import server
 
+pytestmark = pytest.mark.no_cover  # traced it takes three times as long, to cover what others do
+
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: %b\r\n"
 REQUESTS = [
     get(),

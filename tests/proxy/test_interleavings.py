@@ -39,6 +39,8 @@ from wakeful.proxy.limits import Limits
 from wakeful.proxy.server import DataPlane, RouteTo
 from wakeful.proxy.throttler import Slot, Throttler
 
+pytestmark = pytest.mark.no_cover  # traced it takes three times as long, to cover what others do
+
 T = TypeVar("T")
 
 

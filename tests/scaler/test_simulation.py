@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from wakeful.config.model import Queue, Revision, Scale, Template
 from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.memory import Script, Started, Stopped
+
+pytestmark = pytest.mark.no_cover  # traced it takes three times as long, to cover what others do
 
 
 def hello(concurrency: int = 10, max_instances: int = 10, window: float = 60.0) -> Revision:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from math import ceil
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,8 @@ from wakeful.runtime.driver import DriverError
 from wakeful.runtime.instance import InstanceId
 from wakeful.runtime.memory import Script
 from wakeful.scaler.target import resolve_target
+
+pytestmark = pytest.mark.no_cover  # traced it takes three times as long, to cover what others do
 
 NAME = "hello-00001"
 
