@@ -13,6 +13,22 @@ ANSWER = ok(fields=b"Date: x\r\n")
 CLOSE, KEEP_ALIVE = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
 
 
+class BetweenReads:
+    """An instance goes on to write when what it wrote was read."""
+
+    def __init__(self) -> None:
+        self._written, self._read = threading.Semaphore(0), threading.Semaphore(0)
+
+    def wait(self) -> None:
+        self._written.release()
+        assert self._read.acquire(timeout=PATIENCE)
+
+    def go_on(self, harness: Harness) -> None:
+        assert self._written.acquire(timeout=PATIENCE)
+        harness.beat()
+        self._read.release()
+
+
 def learn(harness: Harness) -> None:
     for _ in range(2):
         client = harness.get()
@@ -123,7 +139,7 @@ def test_its_bytes_within_another_answer_are_part_of_that(harness: Harness, part
         "chunk": head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\nx" % (len(known) + 1),
         "length": head + b"Content-Length: %d\r\n\r\nx" % (len(known) + 1),
     }[part]
-    begun, read = threading.Semaphore(0), threading.Semaphore(0)
+    between = BetweenReads()
 
     def script(peer: Peer) -> None:
         while True:
@@ -132,8 +148,7 @@ def test_its_bytes_within_another_answer_are_part_of_that(harness: Harness, part
                 peer.send(known)
             peer.message()
             peer.send(beginning)
-            begun.release()
-            assert read.acquire(timeout=PATIENCE)
+            between.wait()
             peer.send(known + b"\r\n0\r\n\r\n" * (part == "chunk"))
 
     harness.service(harness.backend(script))
@@ -143,9 +158,7 @@ def test_its_bytes_within_another_answer_are_part_of_that(harness: Harness, part
             client.send(get())
             assert client.message().body == b"hello"
         client.send(get())
-        assert begun.acquire(timeout=PATIENCE)
-        harness.beat()
-        read.release()
+        between.go_on(harness)
         answer = client.message()
         if part == "head":
             assert (answer.get("X-Before"), answer.body) == (b"HTTP/1.1 200 OK", b"hello")
@@ -158,7 +171,7 @@ def test_one_that_comes_in_two_reads_or_with_more_is_what_it_is(
     harness: Harness, cut: int | None
 ) -> None:
     known = ok(b"hello", b"Date: x\r\n")
-    begun, read = threading.Semaphore(0), threading.Semaphore(0)
+    between = BetweenReads()
 
     def script(peer: Peer) -> None:
         if len(backend.connections) > 1:
@@ -169,8 +182,7 @@ def test_one_that_comes_in_two_reads_or_with_more_is_what_it_is(
             peer.send(known)
         peer.message()
         peer.send(known[:cut] if cut else known + b"HTTP/1.1 200 more\r\n\r\n")
-        begun.release()
-        assert read.acquire(timeout=PATIENCE)
+        between.wait()
         if cut:
             peer.send(known[cut:])
             peer.message()
@@ -183,9 +195,7 @@ def test_one_that_comes_in_two_reads_or_with_more_is_what_it_is(
         client.send(get())
         assert client.message().body == b"hello"
     client.send(get())
-    assert begun.acquire(timeout=PATIENCE)
-    harness.beat()
-    read.release()
+    between.go_on(harness)
     assert client.message().body == b"hello"
     client.send(get())
     assert client.message().body == b"hello"

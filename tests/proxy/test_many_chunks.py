@@ -7,6 +7,8 @@ import threading
 from tests.proxy.harness import Harness, get
 from tests.proxy.wire import PATIENCE, Peer, ok
 from wakeful.proxy.chunked import MANY_CHUNKS
+from wakeful.proxy.downstream import Downstream
+from wakeful.proxy.upstream import Upstream
 
 TINY = b"1\r\na\r\n"
 FEW = TINY * MANY_CHUNKS
@@ -14,6 +16,15 @@ MANY = TINY * (MANY_CHUNKS + 1)
 POST = b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKS = 200_000
+
+
+def joined(harness: Harness) -> tuple[Downstream, Upstream]:
+    """The client's connection and the instance's, of the one request that there is."""
+    (connection,) = harness.plane.connections
+    exchange = connection._current
+    assert exchange is not None
+    assert exchange._upstream is not None
+    return connection, exchange._upstream
 
 
 def test_they_arrive_in_either_direction(harness: Harness) -> None:
@@ -65,11 +76,7 @@ def test_an_instance_that_sends_them_is_read_again_after_all_others(harness: Har
     client = harness.connect()
     client.send(get())
     client.head()
-    (connection,) = harness.plane.connections
-    exchange = connection._current
-    assert exchange is not None
-    upstream = exchange._upstream
-    assert upstream is not None
+    connection, upstream = joined(harness)
 
     def read(data: bytes, *, paused: bool = False) -> bool:
         upstream.data_received(data)
@@ -139,11 +146,7 @@ def test_an_answer_of_them_is_whole_though_its_instance_is_gone(harness: Harness
     client = harness.connect()
     client.send(get())
     client.until(TINY)
-    (connection,) = harness.plane.connections
-    exchange = connection._current
-    assert exchange is not None
-    upstream = exchange._upstream
-    assert upstream is not None
+    _, upstream = joined(harness)
 
     def last_words() -> None:
         upstream.data_received(TINY * (3 * MANY_CHUNKS) + b"0\r\n\r\n")
@@ -185,11 +188,8 @@ def test_who_leaves_in_the_middle_of_such_an_answer_leaves_nothing(harness: Harn
     client = harness.connect()
     client.send(get())
     client.head()
-    (connection,) = harness.plane.connections
-    exchange = connection._current
-    assert exchange is not None
-    upstream, transport = exchange._upstream, connection._transport
-    assert upstream is not None
+    connection, upstream = joined(harness)
+    transport = connection._transport
     assert transport is not None
 
     def leave() -> None:
