@@ -48,7 +48,8 @@ class Stage(Enum):
     WAITING = auto()  # in the throttler's queue
     PLACED = auto()  # holds a slot, waits for a connection
     SENT = auto()  # its head was written to an instance
-    DOUBTED = auto()  # was reset; whether the instance is still there is being asked
+    DOUBTED = auto()  # was reset; goes elsewhere if the instance is not there any more
+    CROSSED = auto()  # its connection was closed; goes over another if the instance is there
     ANSWERING = auto()  # the response's head was received
     TUNNEL = auto()
     OVER = auto()
@@ -60,9 +61,17 @@ _WAITING: Final = Stage.WAITING
 _PLACED: Final = Stage.PLACED
 _SENT: Final = Stage.SENT
 _DOUBTED: Final = Stage.DOUBTED
+_CROSSED: Final = Stage.CROSSED
 _ANSWERING: Final = Stage.ANSWERING
 _TUNNEL: Final = Stage.TUNNEL
 _OVER: Final = Stage.OVER
+
+_ASKING: Final = (_DOUBTED, _CROSSED)  # by a connection, whether the instance is there
+_AFTER_LOSS: Final = {
+    Again.OVER_ANOTHER: _PLACED,
+    Again.IF_GONE: _DOUBTED,
+    Again.IF_ALIVE: _CROSSED,
+}
 
 
 class Exchange:
@@ -235,7 +244,7 @@ class Exchange:
                 self.unusual.sent_at = self.plane.clock()
             self._dispatch(upstream)
             return
-        if self._stage is _DOUBTED:
+        if self._stage in _ASKING:
             # It may be ending just now: its kernel closes one socket after the other, and the one
             # that takes connections need not be the first.
             self._upstream = upstream
@@ -245,9 +254,10 @@ class Exchange:
 
     def connect_failed(self, error: OSError) -> None:
         self._connecting = None
-        if self._stage is _OVER:
-            return
-        self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
+        if self._stage is _CROSSED:
+            self._fail(reply.UPSTREAM_FAILED)
+        elif self._stage is not _OVER:
+            self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
 
     # Called by the upstream
 
@@ -381,13 +391,16 @@ class Exchange:
             return
         assert upstream is not None
         assert self._slot is not None
-        again = self._again(upstream, discarded=upstream.discarded)
-        if again is Again.NOWHERE:
+        again = Again.NOWHERE
+        if not upstream.heard:
+            again = self._again(upstream, discarded=upstream.discarded)
+        ended = self.plane.has_ended(self._slot.endpoint.instance)
+        if again is Again.NOWHERE or (again is Again.IF_ALIVE and ended):
             self._fail(reply.UPSTREAM_FAILED)
-        elif self.plane.has_ended(self._slot.endpoint.instance):
+        elif ended:
             self._try_elsewhere(reply.UPSTREAM_FAILED)
         else:
-            self._connect_again(_PLACED if again is Again.OVER_ANOTHER else _DOUBTED)
+            self._connect_again(_AFTER_LOSS[again])
 
     def upstream_paused(self, paused: bool) -> None:
         self.downstream.hold_reading(paused)
@@ -406,7 +419,9 @@ class Exchange:
         """
         if self._slot is None or self._slot.endpoint.instance != instance:
             return
-        if self._stage is _PLACED or self._stage is _DOUBTED:  # nothing of it was read
+        if self._stage is _CROSSED:
+            self._fail(reply.UPSTREAM_FAILED)
+        elif self._stage is _PLACED or self._stage is _DOUBTED:  # nothing of it was read
             if self._connecting is not None:
                 self._connecting.cancel()
                 self._connecting = None
@@ -416,7 +431,8 @@ class Exchange:
             if (
                 self._stage is _SENT
                 and upstream is not None
-                and self._again(upstream, discarded=upstream.is_unread) is not Again.NOWHERE
+                and upstream.is_unread
+                and self._again(upstream, discarded=True) is not Again.NOWHERE
             ):
                 self._upstream = None
                 upstream.abort()
@@ -438,11 +454,8 @@ class Exchange:
                 self._fail(reply.REQUEST_TIMEOUT)
         elif now >= self.started + template.timeout:
             self._fail(reply.REQUEST_TIMEOUT)
-        elif self._stage is _DOUBTED and self._upstream is not None:
-            if self._upstream.is_open:  # so it lives: the reset was its own doing
-                self._fail(reply.UPSTREAM_FAILED)
-            else:
-                self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
+        elif self._stage in _ASKING and self._upstream is not None:
+            self._asked(self._upstream)
         elif self._stage is _ANSWERING and self._watch_silence(template) > now:
             pass  # something came since the deadline was set, or the limit is another now
         else:
@@ -523,7 +536,7 @@ class Exchange:
 
     @property
     def _written_to(self) -> Upstream | None:
-        return None if self._stage is _DOUBTED else self._upstream
+        return None if self._stage in _ASKING else self._upstream
 
     def _send(self, body: RequestBody, framed: bytes, size: int) -> None:
         if self._stage is _OVER:
@@ -537,7 +550,11 @@ class Exchange:
 
     def _again(self, upstream: Upstream, *, discarded: bool) -> Again:
         return retry.after_loss(
-            self.head.method, self._body, discarded=discarded, reused=upstream.reused
+            self.head.method,
+            self._body,
+            discarded=discarded,
+            reused=upstream.reused,
+            after=self.plane.clock() - self.admitted_at,
         )
 
     def _try_elsewhere(self, otherwise: Reply) -> None:
@@ -566,6 +583,17 @@ class Exchange:
         if not self._throttler.try_elsewhere(self, slot):
             self._stage, self._slot = _PLACED, slot
             self._fail(otherwise)
+
+    def _asked(self, upstream: Upstream) -> None:
+        """A moment ago the instance took the connection that was to tell whether it is there."""
+        lives = upstream.is_open
+        if self._stage is _CROSSED and lives:
+            self.deadline = self._answer_due(self.admitted_at)
+            self._dispatch(upstream)
+        elif self._stage is _DOUBTED and not lives:
+            self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
+        else:  # a reset of its own doing, or an end with the request in it
+            self._fail(reply.UPSTREAM_FAILED)
 
     def _connect_again(self, stage: Stage) -> None:
         """Over a fresh connection, or only to see whether there is one (``stage``)."""

@@ -101,9 +101,14 @@ class Upstream(asyncio.Protocol):
         return not self.transport.is_closing()
 
     @property
+    def heard(self) -> bool:
+        """Anything came of an answer that is not whole."""
+        return self._head is not None or bool(self._partial) or self._interim > 0
+
+    @property
     def is_unread(self) -> bool:
         """Nothing of an answer came, and what was sent last is not with the instance."""
-        return not self._heard and unread(self.transport.get_extra_info("socket"))
+        return not self.heard and unread(self.transport.get_extra_info("socket"))
 
     def close(self) -> None:
         self.transport.close()
@@ -137,7 +142,7 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if isinstance(exc, OSError):  # reset, or nobody there any more
-            self.discarded = not self._heard
+            self.discarded = not self.heard
         if self._chunks is not None:
             self._chunks.most = sys.maxsize  # there is no later
             self._read_on()
@@ -168,11 +173,6 @@ class Upstream(asyncio.Protocol):
         exchange, head = self.exchange, self._head
         if exchange is not None and head is not None and self._chunks is not None:
             self._read_body(exchange, head, b"")
-
-    @property
-    def _heard(self) -> bool:
-        """Anything came of an answer that is not whole."""
-        return self._head is not None or bool(self._partial) or self._interim > 0
 
     def _read_answer(self, exchange: Answered, data: bytes) -> None:
         beginning, end, body = data.partition(b"\r\n\r\n")

@@ -27,21 +27,32 @@ def whole(*pieces: bytes) -> RequestBody:
 
 
 def test_what_was_thrown_away_unread_by_a_kept_connection_goes_over_another() -> None:
-    assert after_loss(b"GET", None, discarded=True, reused=True) is Again.OVER_ANOTHER
+    assert after_loss(b"GET", None, discarded=True, reused=True, after=0.0) is Again.OVER_ANOTHER
 
 
 def test_what_a_fresh_connection_threw_away_is_sent_again_only_if_the_instance_is_gone() -> None:
-    assert after_loss(b"GET", None, discarded=True, reused=False) is Again.IF_GONE
+    assert after_loss(b"GET", None, discarded=True, reused=False, after=0.0) is Again.IF_GONE
 
 
-@pytest.mark.parametrize("reused", [True, False])
-def test_what_may_have_been_read_is_sent_once(reused: bool) -> None:
-    assert after_loss(b"GET", None, discarded=False, reused=reused) is Again.NOWHERE
+@pytest.mark.parametrize(
+    ("reused", "after", "again"),
+    [
+        (True, 0.0, Again.IF_ALIVE),
+        (True, 0.99, Again.IF_ALIVE),
+        (True, 1.0, Again.NOWHERE),  # long after: its connection was not about to end
+        (False, 0.0, Again.NOWHERE),
+    ],
+)
+def test_what_may_have_been_read_is_sent_again_only_if_the_instance_may_not_have_wanted_it(
+    reused: bool, after: float, again: Again
+) -> None:
+    assert after_loss(b"GET", None, discarded=False, reused=reused, after=after) is again
 
 
 @pytest.mark.parametrize("method", [b"POST", b"PATCH", b"CONNECT", b"BREW"])
-def test_what_does_harm_twice_is_sent_once(method: bytes) -> None:
-    assert after_loss(method, None, discarded=True, reused=True) is Again.NOWHERE
+@pytest.mark.parametrize("discarded", [True, False])
+def test_what_does_harm_twice_is_sent_once(method: bytes, discarded: bool) -> None:
+    assert after_loss(method, None, discarded=discarded, reused=True, after=0.0) is Again.NOWHERE
     assert not possible(method, None, LONGEST)
 
 
@@ -49,7 +60,7 @@ def test_a_small_whole_body_is_kept_to_be_sent_again() -> None:
     it = whole(b"four", b"more")
     assert it.take(LONGEST) == [b"four", b"more"]
     assert it.take(LONGEST) == [b"four", b"more"]
-    assert after_loss(b"PUT", it, discarded=True, reused=True) is Again.OVER_ANOTHER
+    assert after_loss(b"PUT", it, discarded=True, reused=True, after=0.0) is Again.OVER_ANOTHER
 
 
 @pytest.mark.parametrize("it", [whole(b"too long!"), body()], ids=["long", "not whole"])
@@ -57,13 +68,13 @@ def test_other_bodies_are_written_once(it: RequestBody) -> None:
     assert not possible(b"PUT", it, LONGEST)
     assert it.take(LONGEST)
     assert it.take(LONGEST) == []
-    assert after_loss(b"PUT", it, discarded=True, reused=True) is Again.NOWHERE
+    assert after_loss(b"PUT", it, discarded=True, reused=True, after=0.0) is Again.NOWHERE
 
 
 def test_a_body_that_has_yet_to_begin_does_not_stand_in_the_way() -> None:
     it = body(pieces=())
     assert it.take(LONGEST) == []
-    assert after_loss(b"PUT", it, discarded=True, reused=True) is Again.OVER_ANOTHER
+    assert after_loss(b"PUT", it, discarded=True, reused=True, after=0.0) is Again.OVER_ANOTHER
 
 
 def test_chunks_are_framed_and_ended_by_the_trailers_that_may_travel_on() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -98,30 +99,129 @@ def test_a_post_is_sent_once_at_most(harness: Harness, reset: bool) -> None:
     assert (answer.status, posts) in ((200, 1), (502, 0))
 
 
-def test_a_get_that_was_read_and_not_answered_is_not_sent_again(harness: Harness) -> None:
-    def script(peer: Peer) -> None:
-        peer.message()
-        peer.send(ok())
-        peer.message()
+class Leaving:
+    """Answers the first request, ends its connection with the second in it, and answers others."""
 
-    backend = harness.backend(script)
-    client = kept(harness, backend)
-    client.send(get())
+    def __init__(self, harness: Harness, **template: Any) -> None:
+        self.leave = threading.Event()
+        self.backend: Backend = harness.backend(self._script)
+        self.throttler = harness.service(self.backend, **template)
+        self.client = harness.connect()
+        self.client.send(get())
+        assert self.client.message().status == 200
+        self.client.send(get())
+        harness.wait_for(lambda: self.backend.requests == 2)
+
+    def _script(self, peer: Peer) -> None:
+        peer.message()
+        if peer is self.backend.connections[0]:
+            peer.send(ok())
+            peer.message()
+            self.leave.wait(PATIENCE)
+        else:
+            self.leave.wait(PATIENCE)
+            peer.send(ok())
+            peer.ending()
+
+    def asked(self) -> bool:
+        """Whether there is an instance, by a connection to it."""
+        return len(self.backend.connections) == 2
+
+
+def refused(client: Peer) -> bool:
     answer = client.message()
-    assert (answer.status, answer.reason) == (502, b"upstream_failed")
-    assert backend.requests == 2
+    return (answer.status, answer.reason) == (502, b"upstream_failed")
 
 
+def test_a_get_that_a_kept_connection_took_along_is_sent_again_in_a_moment(
+    harness: Harness,
+) -> None:
+    leaving = Leaving(harness)
+    leaving.leave.set()
+    harness.wait_for(leaving.asked)
+    assert leaving.backend.requests == 2
+    harness.clock.forward(0.25)
+    assert leaving.client.message().status == 200
+    assert leaving.backend.requests == 3
+    assert leaving.throttler.breaker.active == 0
+
+
+def test_a_get_that_a_dying_instance_took_along_is_not_sent_again(harness: Harness) -> None:
+    leaving = Leaving(harness)
+    other = harness.backend()
+    harness.publish(harness.endpoints(leaving.backend, other))
+    leaving.backend.close()
+    leaving.leave.set()
+    assert refused(leaving.client)
+    assert (leaving.backend.requests, other.requests) == (2, 0)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_get_that_an_instance_took_along_is_not_sent_again_when_its_end_is_known(
+    harness: Harness, early: bool
+) -> None:
+    leaving = Leaving(harness)
+    other = harness.backend()
+    _, another = harness.endpoints(leaving.backend, other)
+    if early:
+        harness.publish([another], ended=("i0",))
+    leaving.leave.set()
+    if not early:
+        harness.wait_for(leaving.asked)
+        harness.publish([another], ended=("i0",))
+    assert refused(leaving.client)
+    assert (leaving.backend.requests, other.requests) == (2, 0)
+
+
+def test_an_instance_that_takes_connections_until_its_last_moment_is_not_sent_a_get_again(
+    harness: Harness,
+) -> None:
+    leaving = Leaving(harness)
+    leaving.leave.set()
+    harness.wait_for(leaving.asked)
+    leaving.backend.connections[1].reset()
+    harness.beat()
+    harness.clock.forward(0.25)
+    assert refused(leaving.client)
+    assert leaving.backend.requests == 2
+
+
+def test_a_get_that_an_instance_worked_on_before_it_ended_the_connection_is_not_sent_again(
+    harness: Harness,
+) -> None:
+    leaving = Leaving(harness)
+    harness.clock.forward(1.0)
+    leaving.leave.set()
+    assert refused(leaving.client)
+    assert (leaving.backend.requests, len(leaving.backend.connections)) == (2, 1)
+
+
+def test_a_get_that_is_sent_again_has_the_time_for_its_answer_that_it_had(
+    harness: Harness,
+) -> None:
+    leaving = Leaving(harness, response_start_timeout=20.0)
+    leaving.leave.set()
+    harness.wait_for(leaving.asked)
+    leaving.leave.clear()
+    harness.clock.forward(0.25)
+    harness.wait_for(lambda: leaving.backend.requests == 3)
+    harness.clock.forward(20.0)
+    answer = leaving.client.message()
+    assert (answer.status, answer.reason) == (504, b"response_timeout")
+    leaving.leave.set()
+
+
+@pytest.mark.parametrize("leave", [Peer.close, Peer.reset])
 @pytest.mark.parametrize("part", [b"HT", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["HT", "103"])
 def test_a_get_that_an_instance_began_to_answer_is_not_sent_again(
-    harness: Harness, part: bytes
+    harness: Harness, part: bytes, leave: Callable[[Peer], None]
 ) -> None:
     def script(peer: Peer) -> None:
         peer.message()
         peer.send(ok())
         peer.message()
         peer.send(part)
-        peer.reset()
+        leave(peer)
 
     backend = harness.backend(script)
     client = kept(harness, backend)
