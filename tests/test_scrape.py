@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
+import uvicorn
+
 from tests.scaler.simulated_proxy import until
 from wakeful.admin.instances import Listing
 from wakeful.admin.outputs import Outputs
 from wakeful.admin.scrape import render
-from wakeful.admin.server import AdminServer
+from wakeful.admin.server import AdminServer, _Server
 from wakeful.clock import run_simulated
 from wakeful.config.model import HostPort, Revision, Service, Template
 from wakeful.deploy import Deployments
@@ -168,3 +170,27 @@ def test_others_run_between_two_pieces_of_a_page() -> None:
 
     answer = asyncio.run(main())
     assert answer.endswith("\r\n\r\n" + "".join(page))
+
+
+def test_the_admin_listener_leaves_the_loop_alone_between_requests() -> None:
+    """It looks at the clock once a second, for the date, and is gone when it is told to go."""
+
+    class Counted(_Server):
+        looks = 0
+
+        async def on_tick(self, counter: int) -> bool:
+            self.looks += 1
+            return self.should_exit
+
+    async def main() -> tuple[int, int]:
+        server = Counted(uvicorn.Config("nothing"))
+        running = asyncio.create_task(server.main_loop())
+        await asyncio.sleep(10.5)
+        before = server.looks
+        server.leave()
+        await running
+        return before, server.looks
+
+    before, after = run_simulated(main())
+    assert 10 <= before <= 11
+    assert after == before + 1
