@@ -25,6 +25,8 @@ _MADE: Final = 64
 # Lines handed over at once. To wake the writer, and to share the interpreter with it, costs as
 # much as to make some.
 _HANDED: Final = 512
+# Bytes that are said of a request, and kept of each client for when it repeats itself.
+_KEPT: Final = 1024
 
 
 class AccessLog:
@@ -35,6 +37,7 @@ class AccessLog:
         self._writer = Writer(settings.file)
         self._loop = loop
         self._records: list[Record] = []
+        self._due = 1  # so many of them, and there is something to do
         self._lead = 0.0  # seconds that the wall clock is before the data plane's, for these
         self._made: list[bytes] = []
         self._lines = 0  # in those
@@ -48,40 +51,16 @@ class AccessLog:
     def record(
         self, exchange: Exchange, throttler: Throttler | None, slot: Slot | None, now: float
     ) -> None:
-        head, downstream, started = exchange.head, exchange.downstream, exchange.started
-        note = head.note
-        if not note:
-            note = head.note = self._format.note(head)
-        client = downstream.note
-        if head.claims is not None:
-            client = self._format.client(downstream.asked_by(head).encode("ascii", "replace"))
-        elif not client:
-            client = downstream.note = self._format.client(downstream.peer)
-        if slot is not None:
-            place = slot.note
-            if not place:
-                assert throttler is not None
-                place = access_format.place(throttler.service, throttler.name, slot.endpoint)
-                slot.note = place
-            if exchange.admitted_at != started:
-                place = access_format.waited(place, exchange.admitted_at - started)
-        elif throttler is not None:
-            place = access_format.nowhere(throttler.service, throttler.name)
-        else:
-            place = access_format.NAMED
-        unusual = exchange.unusual
-        if unusual is not None:
-            cold, ignored = unusual.cold, unusual.ignored is not None
-            place = access_format.unusual(cold, ignored, unusual.reason) + place
+        downstream, started = exchange.downstream, exchange.started
+        what = (exchange.head, slot, exchange.status, exchange.sent, exchange.unusual)
+        if what != downstream.told or exchange.admitted_at != started:
+            said = self._say(exchange, throttler, slot, what)
+        else:  # clients repeat themselves
+            said = downstream.said
         records = self._records
-        if not records:
-            self._lead = time.time() - now
-            self._flush_soon()
-        status, sent, received = exchange.status, exchange.sent, exchange.received
-        what = (started, now, status, sent, received, note, client, place, exchange.identity)
-        records.append(what)
-        if len(records) == _MADE:
-            self._make()
+        records.append((started, now, said, exchange.identity))
+        if len(records) >= self._due:
+            self._proceed(now)
 
     def refusal(self, client: Downstream, answer: Reply) -> None:
         """A message that never became a request."""
@@ -99,11 +78,59 @@ class AccessLog:
         self._flush()
         self._writer.close()
 
+    def _say(
+        self,
+        exchange: Exchange,
+        throttler: Throttler | None,
+        slot: Slot | None,
+        what: tuple[object, ...],
+    ) -> bytes:
+        """All but its times and its id, kept with its client if ``what`` may come again."""
+        head, downstream, unusual = exchange.head, exchange.downstream, exchange.unusual
+        note = head.note
+        if not note:
+            note = head.note = self._format.note(head)
+        client = downstream.asked_by(head).encode("ascii", "replace")
+        waited = 0.0
+        if slot is not None:
+            place = slot.note
+            if not place:
+                assert throttler is not None
+                place = access_format.place(throttler.service, throttler.name, slot.endpoint)
+                slot.note = place
+            waited = exchange.admitted_at - exchange.started
+            if waited:
+                place = access_format.waited(place, waited)
+        elif throttler is not None:
+            place = access_format.nowhere(throttler.service, throttler.name)
+        else:
+            place = access_format.NAMED
+        if unusual is not None:
+            cold, ignored = unusual.cold, unusual.ignored is not None
+            place = access_format.unusual(cold, ignored, unusual.reason) + place
+        said = self._format.said(
+            note, client, place, exchange.status, exchange.sent, exchange.received
+        )
+        plain = slot is not None and unusual is None and not waited
+        if plain and head.raw and len(said) <= _KEPT:  # a known head: it has no body
+            downstream.told, downstream.said = what, said
+        return said
+
+    def _proceed(self, now: float) -> None:
+        """A batch of records has begun, or is whole."""
+        if self._due == _MADE:
+            self._make()
+        else:
+            self._due = _MADE
+            self._lead = time.time() - now
+            self._flush_soon()
+
     def _make(self) -> None:
         records = self._records
         if records:
             self._add(self._format.lines(records, self._lead), len(records))
             records.clear()
+            self._due = 1
 
     def _add(self, made: bytes, lines: int) -> None:
         self._made.append(made)

@@ -1,8 +1,7 @@
 """What the lines of the access log say, and how: each field once, as bytes that are ASCII.
 
-A line is pieces that are joined, of which most are the same in many lines, and found rather
-than made: to write a number costs more than to join ten pieces. Heads are shared by the
-requests that repeat them, slots by the requests in them.
+Most of a line is the same for all requests that are alike: it is made once, as long as a client
+repeats itself, and joined with the times and the id of each.
 """
 
 from __future__ import annotations
@@ -20,27 +19,19 @@ if TYPE_CHECKING:
     from wakeful.proxy.framing import RequestHead
     from wakeful.proxy.reply import Reply
 
-# Of a request that ended: when it began and ended, on the data plane's clock; its status, the
-# bytes of the bodies sent and received; the notes of its head and its client, where it was
-# answered, and the id that was made for it, if any.
-Record: TypeAlias = "tuple[float, float, int, int, int, bytes, bytes, bytes, bytes]"
+# Of a request that ended: when it began and ended, on the data plane's clock; what else there is
+# to say of it; and the id that was made for it, if any.
+Record: TypeAlias = "tuple[float, float, bytes, bytes]"
 
 _AT_ONCE: Final = b',"queue_ms":0.000'
 NAMED: Final = b',"request_id":"'  # what follows where it was answered
-_MOST_KEPT: Final = 1024
 
-_STATUSES: Final[list[bytes]] = [b',"status":%d,' % number for number in range(1000)]
 _MILLISECONDS: Final[list[bytes]] = [b"0.%03d" % number for number in range(1000)]
 _MICROSECONDS: Final[list[bytes]] = [b"%03d" % number for number in range(1000)]
 
 
 class JsonLines:
-    __slots__ = ("_sizes",)
-
-    def __init__(self) -> None:
-        self._sizes: dict[
-            int, bytes
-        ] = {}  # as they are written, of answers to requests without a body
+    __slots__ = ()
 
     def note(self, head: RequestHead) -> bytes:
         note = (
@@ -52,40 +43,39 @@ class JsonLines:
                 note += f',"{key}":{quote(value)}'
         return note.encode()
 
-    def client(self, asked_by: bytes) -> bytes:
-        """Who asked, as far as the time that it took."""
-        return b',"client_ip":"%b","duration":' % asked_by
+    def said(
+        self, note: bytes, client: bytes, place: bytes, status: int, sent: int, received: int
+    ) -> bytes:
+        """All but the times and the id. ``sent`` and ``received``: bytes of the bodies."""
+        return b',"status":%d,%b,"client_ip":"%b","size":%d,"bytes_read":%d%b' % (
+            status,
+            note,
+            client,
+            sent,
+            received,
+            place,
+        )
 
     def lines(self, records: list[Record], lead: float) -> bytes:
         """``lead``: seconds that the wall clock is before the one of the records."""
-        sizes = self._sizes
-        lines: list[bytes] = []
+        pieces: list[bytes] = []
         since = until = -inf  # a millisecond, and how it begins a line
         begun = b""
-        for started, ended, status, sent, received, note, client, place, identity in records:
+        for started, ended, said, identity in records:
             if not since <= started < until:
                 millisecond = floor((started + lead) * 1000)
                 since, until = millisecond / 1000 - lead, (millisecond + 1) / 1000 - lead
-                begun = b'{"ts":%.3f' % (millisecond / 1000)
+                begun = b'{"ts":%.3f,"duration":' % (millisecond / 1000)
             took = floor((ended - started) * 1_000_000)
             if 0 <= took < 1_000_000:
                 whole, part = _MILLISECONDS[took // 1000], _MICROSECONDS[took % 1000]
             else:
                 whole, part = b"%.6f" % (ended - started), b""
-            size = None if received else sizes.get(sent)
-            if size is None:
-                size = b',"size":%d,"bytes_read":%d' % (sent, received)
-                if not received:
-                    if len(sizes) == _MOST_KEPT:
-                        sizes.clear()
-                    sizes[sent] = size
-            end = b'"}\n'
-            if not identity:
-                place, end = place[: -len(NAMED)], b"}\n"
-            # As many as are joined without memory of their own.
-            line = (begun, _STATUSES[status], note, client, whole, part, size, place, identity, end)
-            lines.append(b"".join(line))
-        return b"".join(lines)
+            if identity:
+                pieces += (begun, whole, part, said, identity, b'"}\n')
+            else:
+                pieces += (begun, whole, part, said[: -len(NAMED)], b"}\n")
+        return b"".join(pieces)
 
     def refusal(self, at: float, client: bytes, answer: Reply) -> bytes:
         """A message that never became a request, at this wall-clock time."""
@@ -108,24 +98,24 @@ class CommonLines:
         self._date = b""  # that second
 
     def note(self, head: RequestHead) -> bytes:
-        """A format for the status and the size."""
+        """A format for the status and the size, which gives one for the date."""
         request = _escape(f"{head.method.decode('latin-1')} {head.target.decode('latin-1')}")
-        note = f'"{request} HTTP/{head.version}"'.replace("%", "%%") + " %d %d"
+        note = f'"{request} HTTP/{head.version}"'.replace("%", "%%%%") + " %d %d"
         if self._combined:
             referer = _escape(_field(head, b"referer") or "-")
             agent = _escape(_field(head, b"user-agent") or "-")
-            note += f' "{referer}" "{agent}"'.replace("%", "%%")
+            note += f' "{referer}" "{agent}"'.replace("%", "%%%%")
         return note.encode()
 
-    def client(self, asked_by: bytes) -> bytes:
-        return asked_by
+    def said(
+        self, note: bytes, client: bytes, place: bytes, status: int, sent: int, received: int
+    ) -> bytes:
+        """All but the date."""
+        return client.replace(b"%", b"%%") + b" - - [%b] " + note % (status, sent) + b"\n"
 
     def lines(self, records: list[Record], lead: float) -> bytes:
         """``lead``: seconds that the wall clock is before the one of the records."""
-        return b"".join(
-            b"%b - - [%b] %b\n" % (client, self._at(ended + lead), note % (status, sent))
-            for _, ended, status, sent, _, note, client, _, _ in records
-        )
+        return b"".join(said % self._at(ended + lead) for _, ended, said, _ in records)
 
     def refusal(self, at: float, client: bytes, answer: Reply) -> bytes:
         """A message that never became a request, at this wall-clock time."""

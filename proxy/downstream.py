@@ -54,10 +54,11 @@ class Downstream(asyncio.Protocol):
         "_unsent",
         "client",
         "deadline",
-        "note",
         "outgoing",
         "peer",
+        "said",
         "spare",
+        "told",
         "write_paused",
     )
 
@@ -68,7 +69,8 @@ class Downstream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.client = ""  # the peer's address
         self.peer = b""  # the same, for a line or a field
-        self.note = b""  # what the access log says of it, once it was said
+        self.told: tuple[object, ...] = ()  # what the access log was told last that may come again
+        self.said = b""  # and what it said of that
         self._trusted = False  # the peer is a proxy whose word on who asked is taken
         self._latest = _NO_HEAD  # of the exchange that began last
         self.outgoing = b""  # its head for an instance, but for what names the request

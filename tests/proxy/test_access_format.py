@@ -1,17 +1,27 @@
-"""A line of JSON says what it was given, whichever of it has been said before."""
+"""A line says what it was given."""
 
 from __future__ import annotations
 
 import json
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wakeful.events import Endpoint
-from wakeful.proxy.access_format import NAMED, JsonLines, Record, nowhere, place, waited
+from wakeful.proxy.access_format import (
+    NAMED,
+    CommonLines,
+    JsonLines,
+    Record,
+    nowhere,
+    place,
+    waited,
+)
+from wakeful.proxy.framing import RequestHead
 from wakeful.proxy.identities import identities
 
-LINES = JsonLines()  # over all examples: what it keeps must not be told of others
+LINES = JsonLines()
 
 seconds = st.one_of(
     st.floats(-1, 2_000_000),
@@ -43,11 +53,8 @@ def test_lines_say_what_they_were_given(
     records: list[Record] = []
     for started, took, status, sent, received, peer, named in requests:
         identity = next(names)[0] if named else b""
-        client = LINES.client(peer.encode())
-        ended = started + took
-        records.append(
-            (started, ended, status, sent, received, b'"uri":"/"', client, where, identity)
-        )
+        about = LINES.said(b'"uri":"/"', peer.encode(), where, status, sent, received)
+        records.append((started, started + took, about, identity))
         said: dict[str, object] = {
             "status": status,
             "uri": "/",
@@ -59,7 +66,7 @@ def test_lines_say_what_they_were_given(
         }
         if named:
             said["request_id"] = identity.decode()
-        given.append((said, started + lead, ended - started))
+        given.append((said, started + lead, took))
     lines = LINES.lines(records, lead).splitlines(keepends=True)
     assert len(lines) == len(given)
     for line, (fields, at, seconds) in zip(lines, given, strict=True):
@@ -70,23 +77,28 @@ def test_lines_say_what_they_were_given(
         assert found == fields
 
 
-def test_more_than_are_kept_are_said_all_the_same() -> None:
-    lines = JsonLines()
-    client = lines.client(b"10.0.0.1")
-    for _ in range(2):
-        records: list[Record] = [
-            (0.0, number / 1000, 200, number, 0, b'"uri":"/"', client, NAMED, b"")
-            for number in range(10_000)
-        ]
-        said = [json.loads(line) for line in lines.lines(records, 1.0).splitlines()]
-        assert [line["size"] for line in said] == list(range(10_000))
-        assert all(abs(line["duration"] - line["size"] / 1000) < 1.5e-6 for line in said)
-    assert len(lines._sizes) <= 1024
-
-
 def test_the_time_in_the_queue_takes_the_place_of_none() -> None:
     where = place("hello", "hello-00001", Endpoint("hello-00001-1", "10.0.0.1", 80))
     for text, milliseconds in ((where, 0.0), (waited(where, 1.2345), 1234.5)):
         said = json.loads(b'{"x":1' + text + b'"}')
         assert said["instance"] == "hello-00001-1"
         assert (said["queue_ms"], said["request_id"]) == (milliseconds, "")
+
+
+@given(
+    st.binary(max_size=20),
+    st.sampled_from([b"10.0.0.1", b"fe80::1%eth0", b"unknown"]),
+    st.integers(100, 999),
+    st.integers(0, 2**63),
+)
+def test_a_common_line_says_what_it_was_given(
+    path: bytes, client: bytes, status: int, sent: int
+) -> None:
+    """Percent signs too, which are the formats' own."""
+    lines, head = CommonLines(combined=False), RequestHead(b"GET", b"/%d%b" + path, "1.1")
+    about = lines.said(lines.note(head), client, NAMED, status, sent, 0)
+    made = lines.lines([(0.0, 86_399.5, about, b"")] * 2, 0.0)
+    date = r"\[01/Jan/1970:23:59:59 \+0000\]"
+    request = re.escape('"GET /%d%b') + '[ -~]* HTTP/1.1"'
+    line = f"{re.escape(client.decode())} - - {date} {request} {status} {sent}\n"
+    assert re.fullmatch(f"({line}){{2}}", made.decode("ascii"))

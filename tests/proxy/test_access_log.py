@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.proxy.conftest import Launch
 from tests.proxy.harness import Harness, get, post
-from tests.proxy.wire import answering, ok
+from tests.proxy.wire import PATIENCE, Peer, answering, ok
 from wakeful.config.model import AccessLog, AccessLogFormat
 from wakeful.proxy import reply
 
@@ -210,6 +214,130 @@ def test_lines_stand_in_order_over_several_batches_with_a_refusal_between(
     said = [json.loads(line).get("uri") for line in path.read_text().splitlines()]
     expected = [f"/{number}" for number in range(1500)]
     assert said == [*expected[:1300], None, *expected[1300:]]
+
+
+def said(harness: Harness, path: Path) -> list[dict[str, Any]]:
+    """All lines, once nothing more comes."""
+    done(harness)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_client_that_repeats_itself_is_told_apart_by_what_it_gets(
+    launch: Launch, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    other = b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello"
+    answers = [ok()] * 3 + [other] * 3 + [ok(b"longer")] * 3 + [ok()] * 6
+    first, second = harness.backend(answering(*answers)), harness.backend(answering(*[ok()] * 3))
+    harness.service(first)
+    client = harness.connect()
+    for uri in (b"/a", b"/a", b"/a", b"/b"):
+        for _ in range(3):
+            client.send(get(uri))
+            client.message()
+    one, two = harness.endpoints(first, second)
+    harness.publish([two])
+    for _ in range(3):
+        client.send(get(b"/b"))
+        client.message()
+    harness.publish([one])
+    client.send(get(b"/a"))
+    client.message()
+    found = [
+        (line["uri"], line["status"], line["size"], line["instance"])
+        for line in said(harness, path)
+    ]
+    assert found == [
+        *[("/a", 200, 5, "i0")] * 3,
+        *[("/a", 404, 5, "i0")] * 3,
+        *[("/a", 200, 6, "i0")] * 3,
+        *[("/b", 200, 5, "i0")] * 3,
+        *[("/b", 200, 5, "i1")] * 3,
+        ("/a", 200, 5, "i0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "kept"),
+    [
+        ([get(b"/")] * 3, True),
+        ([get(b"/" + b"x" * 2000)] * 3, False),
+        ([get(b"/%d" % number, fields=b"A: %d\r\n" % number) for number in range(3)], False),
+        ([post(b"body")] * 3, False),
+    ],
+    ids=["short", "long", "another each time", "with a body"],
+)
+def test_only_little_is_kept_of_a_client_for_when_it_repeats_itself(
+    launch: Launch, messages: list[bytes], kept: bool
+) -> None:
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, "/dev/null"))
+    harness.service(harness.backend(answering(*[ok()] * 3)))
+    client = harness.connect()
+    for message in messages:
+        client.send(message)
+        assert client.message().status == 200
+    (connection,) = harness.plane.connections
+    assert bool(connection.said) is bool(connection.told) is kept
+    assert len(connection.said) <= 1024
+
+
+def test_a_client_that_repeats_itself_is_told_how_long_it_waited(
+    launch: Launch, tmp_path: Path
+) -> None:
+    path, go_on = tmp_path / "log", threading.Event()
+
+    def script(peer: Peer) -> None:
+        while True:
+            if b" /slow " in peer.message().start:
+                go_on.wait(PATIENCE)
+            peer.send(ok())
+
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    throttler = harness.service(harness.backend(script), concurrency=1)
+    client, other = harness.connect(), harness.connect()
+    for at in range(7):
+        if at == 4:
+            other.send(get(b"/slow"))
+            harness.wait_for(lambda: throttler.breaker.active)
+        client.send(get(b"/"))
+        if at == 4:
+            harness.wait_for(lambda: throttler.breaker.waiting)
+            harness.clock.forward(7.0)
+            go_on.set()
+        assert client.message().status == 200
+    waited = [line["queue_ms"] for line in said(harness, path) if line["uri"] == "/"]
+    assert [milliseconds > 0 for milliseconds in waited] == [at == 4 for at in range(7)]
+    assert 7000 <= waited[4] < 9000
+
+
+def test_an_answer_of_our_own_is_not_said_to_be_the_instances(
+    launch: Launch, tmp_path: Path
+) -> None:
+    """Of the same status and size."""
+    size = len(reply.RESPONSE_TIMEOUT.detail) + 1  # with the end of its line
+    its = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: %d\r\n\r\n%b" % (size, bytes(size))
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+
+    def script(peer: Peer) -> None:
+        for _ in range(3):
+            peer.message()
+            peer.send(its)
+        peer.ending()
+
+    backend = harness.backend(script)
+    harness.service(backend, response_start_timeout=5.0)
+    client = harness.connect()
+    for _ in range(3):
+        client.send(get())
+        assert client.message().status == 504
+    client.send(get())
+    harness.wait_for(lambda: backend.requests == 4)
+    harness.clock.forward(5.0)
+    assert client.message().reason == b"response_timeout"
+    found = [(line["status"], line["size"], line.get("reason")) for line in said(harness, path)]
+    assert found == [(504, size, None)] * 3 + [(504, size, "response_timeout")]
 
 
 def test_the_body_of_an_answer_of_our_own_is_counted_too(launch: Launch, tmp_path: Path) -> None:
