@@ -37,6 +37,7 @@ class Downstream(asyncio.Protocol):
         "_empty_lines",
         "_forwarded",
         "_held",
+        "_idle_timeout",
         "_known",
         "_latest",
         "_left",
@@ -66,6 +67,7 @@ class Downstream(asyncio.Protocol):
         # Per connection
         self._plane = plane
         self._known = plane.known_requests
+        self._idle_timeout = plane.limits.idle_timeout
         self._transport: asyncio.Transport | None = None
         self.client = ""  # the peer's address
         self.peer = b""  # the same, for a line or a field
@@ -114,7 +116,7 @@ class Downstream(asyncio.Protocol):
         self._trusted = bool(self._plane.trusted) and forwarding.within(
             self._plane.trusted, self.client
         )
-        self.deadline = self._plane.clock() + self._plane.limits.idle_timeout
+        self.deadline = self._plane.clock() + self._idle_timeout
         self._plane.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -233,14 +235,16 @@ class Downstream(asyncio.Protocol):
         if exchange is not self._current:
             return  # refused while it waited behind another one
         self._current = None
-        limits = self._plane.limits
         if keep_alive and self._simple:
-            self.deadline = now + limits.idle_timeout
+            self.deadline = now + self._idle_timeout
             return
         self.spare = None
         if not self._latest.raw:  # it is not a known one, and may be large
             self._latest, self.outgoing = _NO_HEAD, b""
-        self.deadline = now + (limits.head_timeout if self._partial else limits.idle_timeout)
+        if self._partial:
+            self.deadline = now + self._plane.limits.head_timeout
+        else:
+            self.deadline = now + self._idle_timeout
         if not keep_alive:
             self._next.clear()
             self._linger(now)
@@ -487,7 +491,7 @@ class Downstream(asyncio.Protocol):
             if unsent and unsent != self._unsent:
                 # A slow reader still takes the last answer.
                 self._unsent = unsent
-                self.deadline = now + self._plane.limits.idle_timeout
+                self.deadline = now + self._idle_timeout
                 return
             transport.abort()
         elif self._partial not in _EMPTY:

@@ -132,7 +132,6 @@ class Exchange:
         request, with another head if that is plain as well: nobody else knows of it any more, and
         what is not set here is as it was made. To make another costs a twelfth of a request.
         """
-        self.status = self.sent = 0
         self.identity = b""
         self._slot = None
         plane, head = self.plane, self.head
@@ -141,19 +140,16 @@ class Exchange:
         routes = plane.routes
         known = routes.known
         route = known(head.host) or routes.match(head.host)
-        if route is None or head.last_hop:
+        if route is None:
             self._throttler = None
-            self._answer(reply.NO_ROUTE if route is None else reply.last_hop(head.method))
+            self._answer(reply.NO_ROUTE)
             return
         throttler = route.only
         if throttler is None:
             throttler = choose(route.shares, plane.randrange(100))
         self._throttler = throttler
-        if self._body is not None:
-            longest = throttler.template.max_request_body
-            if longest is not None and max(head.length, self.received) > longest:
-                self._answer(reply.BODY_TOO_LARGE)
-                return
+        if not head.ordinary and self._ends_here(throttler):
+            return
         if throttler.filters is not None:
             rule = throttler.filters.match(head, self.downstream.asked_by)
             if rule is not None:
@@ -202,8 +198,9 @@ class Exchange:
     def client_lost(self) -> None:
         """Nobody is there to answer: the instance learns it at once."""
         if self._stage is not _OVER:
-            if not self.status:
+            if self._stage is not _ANSWERING:
                 self.status = 499  # nginx's word for it, in the access log only
+                self.sent = 0
             self._keep_alive = False
             self._finish(reusable=False)
 
@@ -236,6 +233,10 @@ class Exchange:
         self._answer(answer)
 
     # Called by the pool
+
+    @property
+    def repeatable(self) -> bool:
+        return retry.possible(self.head.method, self._body, self.plane.limits.buffer)
 
     def connected(self, upstream: Upstream) -> None:
         self._connecting = None
@@ -300,15 +301,15 @@ class Exchange:
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """A known head and all of its body came in one read."""
-        self.sent = len(body)
         if self.head.plain and self.unusual is None and not self.plane.draining:
-            self.status = head.status
+            self.status, self.sent = head.status, head.length
             downstream = self.downstream
             downstream.write(head.block + body)
             downstream.spare = self
             self._finish(True)
             return
         lines = self._begin_response(head)
+        self.sent = head.length
         lines.append(body)
         self.downstream.write(b"".join(lines))
         self._finish(self._body is None or self._body.done)
@@ -348,7 +349,7 @@ class Exchange:
         self.status = 101
         self.deadline = NEVER
         client = self.downstream.detach(to.head(self._observe_cold_start()) + rest)
-        self.sent += len(rest)
+        self.sent = len(rest)
         behind = self.downstream.take_raw()
         self.received += len(behind)
         assert self._throttler is not None
@@ -472,6 +473,19 @@ class Exchange:
 
     # Private: towards the instance
 
+    def _ends_here(self, throttler: Throttler) -> bool:
+        """Whether it may not go on to an instance; then it is answered."""
+        head = self.head
+        if head.last_hop:
+            self._throttler = None
+            self._answer(reply.last_hop(head.method))
+            return True
+        longest = throttler.template.max_request_body
+        if longest is not None and max(head.length, self.received) > longest:
+            self._answer(reply.BODY_TOO_LARGE)
+            return True
+        return False
+
     def _pass_by(self, rule: Rule, now: float, otherwise: Reply | None = None) -> None:
         """It is no activity: an instance that has room for it now may answer, or we do."""
         throttler = self._throttler
@@ -494,15 +508,7 @@ class Exchange:
         self._slot = slot
         self.admitted_at = now
         self.deadline = deadline
-        upstream = slot.pool.take(now)
-        if (
-            upstream is not None
-            and upstream.idle_since < slot.doubted  # it may be dead
-            and not retry.possible(self.head.method, self._body, self.plane.limits.buffer)
-        ):
-            upstream.close()
-            slot.pool.close_idle(slot.doubted)
-            upstream = slot.pool.take(now)
+        upstream = slot.pool.take(now, self)
         if upstream is not None:
             self._dispatch(upstream)
         else:
@@ -515,24 +521,30 @@ class Exchange:
         self._upstream = upstream
         head, downstream = self.head, self.downstream
         upstream.exchange = self
-        if head.is_head:
-            upstream.expect_head()
         self.identity, names = next(self.plane.identities)
-        if head.named:  # in part at least
-            if head.has_request_id:
-                self.identity = b""
-            names = missing(
-                names, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
-            )
-        message = downstream.outgoing + names
-        if self._body is not None:
-            kept = self._body.take(self.plane.limits.buffer)
-            if kept:
-                message = b"".join((message, *kept))
-                downstream.hold_reading(False)  # before the write, which may ask otherwise
+        if head.ordinary:
+            message = downstream.outgoing + names
+        else:
+            message = self._other_message(upstream, names)
         upstream.transport.write(message)
         if downstream.write_paused:
             upstream.transport.pause_reading()
+
+    def _other_message(self, upstream: Upstream, names: bytes) -> bytes:
+        """As much of a request that is no ordinary one as is here."""
+        head, downstream = self.head, self.downstream
+        if head.is_head:
+            upstream.expect_head()
+        if head.has_request_id:
+            self.identity = b""
+        if head.has_request_id or head.has_traceparent:
+            names = missing(
+                names, has_request_id=head.has_request_id, has_traceparent=head.has_traceparent
+            )
+        kept = self._body.take(self.plane.limits.buffer) if self._body is not None else []
+        if kept:
+            downstream.hold_reading(False)  # before the write, which may ask otherwise
+        return b"".join((downstream.outgoing, names, *kept))
 
     @property
     def _written_to(self) -> Upstream | None:
@@ -608,7 +620,7 @@ class Exchange:
         """Its head as the client gets it."""
         version = self.head.version
         self._stage = _ANSWERING
-        self.status = head.status
+        self.status, self.sent = head.status, 0
         if (self._body is not None and not self._body.done) or self.plane.draining:
             # An instance that answers before it took the whole request may leave
             # what is left with nowhere to go, and the client may never stop.

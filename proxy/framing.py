@@ -79,9 +79,9 @@ class RequestHead:
         "last_hop",
         "length",
         "method",
-        "named",
         "nominated",
         "note",
+        "ordinary",
         "plain",
         "raw",
         "target",
@@ -108,7 +108,8 @@ class RequestHead:
         self.last_hop = False  # it may go no further than this proxy
         self.has_request_id = False
         self.has_traceparent = False
-        self.named = False  # has either
+        # Has no body and neither of these, is not for HEAD, and may go on: most are like that
+        self.ordinary = False
         self.note = b""  # what the access log says of it, once it was said
         # By whom it was held against wake filters, and which of them it fits
         self.judged: tuple[WakeFilters, tuple[Rule, ...]] | None = None
@@ -216,7 +217,6 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
         head.has_traceparent &= b"traceparent" not in named
         if upgrade and b"upgrade" in named and version == "1.1" and bodiless:
             head.upgrade = _offered(upgrade)
-    head.named = head.has_request_id or head.has_traceparent
     if has_tracestate and not head.has_traceparent:
         # W3C Trace Context §3.3: it is of a trace that is not gone on with.
         head.fields = without(head.fields, _TRACESTATE)
@@ -224,6 +224,9 @@ def request_head(method: bytes, target: bytes, version: str, headers: Headers) -
         head.expect_continue = False  # RFC 9110 §10.1.1
     if method in _BY_HOPS:
         _count_hop(head)
+    head.ordinary = bodiless and not (
+        head.is_head or head.has_request_id or head.has_traceparent or head.last_hop
+    )
     return head
 
 

@@ -91,7 +91,7 @@ class KnownRequests:
         head.claims = seen.claims
         head.has_request_id = seen.has_request_id
         head.has_traceparent = seen.has_traceparent
-        head.named = seen.named
+        head.ordinary = not (head.is_head or head.has_request_id or head.has_traceparent)
         head.block = data[:end] + seen.block[seen.block.find(b"\r\n") :]
         if self._whole.again(data):
             self._whole.put(data, head)

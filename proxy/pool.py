@@ -22,7 +22,11 @@ _RECENT: Final = 0.01
 
 
 class Connecting(Protocol):
-    """A request that waits for a connection of its own."""
+    """A request that needs a connection."""
+
+    @property
+    def repeatable(self) -> bool:
+        """It is not sent yet, and if a connection loses it, it may be sent again."""
 
     def connected(self, upstream: Upstream) -> None: ...
     def connect_failed(self, error: OSError) -> None: ...
@@ -42,6 +46,7 @@ class Pool:
         "_tasks",
         "_watch",
         "_watched",
+        "doubted",
     )
 
     def __init__(
@@ -64,8 +69,9 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._watched = False  # something sees to it that close_idle is called
+        self.doubted = 0.0  # what was kept since before may be dead, and nobody can tell
 
-    def take(self, now: float) -> Upstream | None:
+    def take(self, now: float, waiter: Connecting) -> Upstream | None:
         """An idle connection that is still open, as far as is known here."""
         idle = self._idle
         while idle:
@@ -73,7 +79,7 @@ class Pool:
             transport = upstream.transport
             if transport.is_closing():
                 continue
-            if now - upstream.idle_since > _RECENT and ended(transport.get_extra_info("socket")):
+            if now - upstream.idle_since > _RECENT and not self._trusted(upstream, waiter):
                 transport.close()
                 continue
             return upstream
@@ -90,11 +96,12 @@ class Pool:
         """Take back a connection whose exchange ended cleanly; if it is closing, take() sees it."""
         upstream.exchange = None
         upstream.idle_since = now
-        if self._closed:
-            upstream.close()
-            return
         self._idle.append(upstream)
-        if not self._watched:
+        if self._watched:
+            return
+        if self._closed:
+            self._idle.pop().close()
+        else:
             self._watched = True
             self._watch()
 
@@ -112,9 +119,15 @@ class Pool:
 
     def close(self) -> None:
         """Idle connections close now, those in use when they are given back."""
-        self._closed = True
+        self._closed, self._watched = True, False
         while self._idle:
             self._idle.pop().close()
+
+    def _trusted(self, upstream: Upstream, waiter: Connecting) -> bool:
+        """With this request, after all that time."""
+        if ended(upstream.transport.get_extra_info("socket")):
+            return False
+        return upstream.idle_since >= self.doubted or waiter.repeatable
 
     async def _connect(self, waiter: Connecting) -> None:
         try:

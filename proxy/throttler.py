@@ -29,7 +29,6 @@ class Slot:
 
     __slots__ = (
         "active",
-        "doubted",
         "endpoint",
         "frozen",
         "note",
@@ -44,7 +43,6 @@ class Slot:
         self.pool = pool
         self.active = 0
         self.used = now  # when a request last ended in it; wake filters' do not count
-        self.doubted = 0.0  # what was kept since before may be dead, and nobody can tell
         self.frozen = False  # it may be, and has to be roused before it can answer
         self.retired = False  # out of balancing; finishes what it has
         self.note = b""  # what the access log says of it, once it was said
@@ -370,7 +368,7 @@ class Throttler:
         """Before anything of a request is written to it."""
         slot.frozen = False
         self._signals.rouse(self.name, slot.endpoint.instance)
-        slot.doubted = self._clock() - self.FRESH_SECONDS
+        slot.pool.doubted = self._clock() - self.FRESH_SECONDS
         self._watch_idle()
 
     def _watch_idle(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.proxy.conftest import Launch
-from tests.proxy.harness import Harness, get, post
+from tests.proxy.harness import Harness, get, old, post
 from tests.proxy.wire import PATIENCE, Peer, answering, ok
 from wakeful.config.model import AccessLog, AccessLogFormat
 from wakeful.proxy import reply
@@ -51,6 +51,12 @@ def done(harness: Harness) -> None:
     assert harness.plane.access is not None
     harness.call(harness.plane.access.close)
     harness.plane.access = None
+
+
+def said(harness: Harness, path: Path) -> list[dict[str, Any]]:
+    """All lines, once nothing more comes."""
+    done(harness)
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_json_lines_parse_back_whatever_the_client_sent(launch: Launch, tmp_path: Path) -> None:
@@ -176,6 +182,41 @@ def test_a_client_that_left_is_logged_as_such(launch: Launch, tmp_path: Path) ->
     assert (json.loads(line)["status"], json.loads(line)["cold_start"]) == (499, True)
 
 
+def test_a_client_that_left_amid_its_answer_is_logged_with_what_it_was_sent(
+    launch: Launch, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+
+    def script(peer: Peer) -> None:
+        peer.message()
+        peer.send(b"HTTP/1.1 206 Partial Content\r\nContent-Length: 100\r\n\r\nfirst")
+        peer.ending()
+
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    harness.service(harness.backend(script))
+    client = harness.get()
+    client.until(b"first")
+    client.close()
+    harness.wait_for(lambda: not harness.plane.connections)
+    (line,) = said(harness, path)
+    assert (line["status"], line["size"]) == (206, 5)
+
+
+@pytest.mark.parametrize("request_", [get(), old(get()), post(b"body")])
+def test_the_size_of_an_answer_that_came_before_is_that_of_its_body(
+    launch: Launch, tmp_path: Path, request_: bytes
+) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    known = ok(fields=b"Date: Mon, 30 Nov 2026 14:26:52 GMT\r\n")
+    harness.service(harness.backend(answering(*[known] * 4)))
+    for _ in range(4):
+        client = harness.connect()
+        client.send(request_)
+        assert client.message().body == b"hello"
+    assert [line["size"] for line in said(harness, path)] == [5] * 4
+
+
 def test_a_reopened_log_goes_on_in_a_new_file(launch: Launch, tmp_path: Path) -> None:
     path = tmp_path / "log"
     harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
@@ -214,12 +255,6 @@ def test_lines_stand_in_order_over_several_batches_with_a_refusal_between(
     said = [json.loads(line).get("uri") for line in path.read_text().splitlines()]
     expected = [f"/{number}" for number in range(1500)]
     assert said == [*expected[:1300], None, *expected[1300:]]
-
-
-def said(harness: Harness, path: Path) -> list[dict[str, Any]]:
-    """All lines, once nothing more comes."""
-    done(harness)
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_client_that_repeats_itself_is_told_apart_by_what_it_gets(
