@@ -37,7 +37,7 @@ class AccessLog:
         self._writer = Writer(settings.file)
         self._loop = loop
         self._records: list[Record] = []
-        self._due = 1  # so many of them, and there is something to do
+        self._due = 1  # the number of them with which there is something to do
         self._lead = 0.0  # seconds that the wall clock is before the data plane's, for these
         self._made: list[bytes] = []
         self._lines = 0  # in those
@@ -117,8 +117,8 @@ class AccessLog:
         return said
 
     def _proceed(self, now: float) -> None:
-        """A batch of records has begun, or is whole."""
-        if self._due == _MADE:
+        """The first record of a batch is here, or the last."""
+        if len(self._records) == _MADE:
             self._make()
         else:
             self._due = _MADE

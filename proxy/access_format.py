@@ -26,6 +26,8 @@ Record: TypeAlias = "tuple[float, float, bytes, bytes]"
 _AT_ONCE: Final = b',"queue_ms":0.000'
 NAMED: Final = b',"request_id":"'  # what follows where it was answered
 
+_GAP: Final = b"\0"  # for what is not known yet; no text of a client's has one when it is written
+
 _MILLISECONDS: Final[list[bytes]] = [b"0.%03d" % number for number in range(1000)]
 _MICROSECONDS: Final[list[bytes]] = [b"%03d" % number for number in range(1000)]
 
@@ -98,24 +100,24 @@ class CommonLines:
         self._date = b""  # that second
 
     def note(self, head: RequestHead) -> bytes:
-        """A format for the status and the size, which gives one for the date."""
+        """All that it says of the head, with a gap for the status and the size."""
         request = _escape(f"{head.method.decode('latin-1')} {head.target.decode('latin-1')}")
-        note = f'"{request} HTTP/{head.version}"'.replace("%", "%%%%") + " %d %d"
+        note = f'"{request} HTTP/{head.version}" \0'
         if self._combined:
             referer = _escape(_field(head, b"referer") or "-")
             agent = _escape(_field(head, b"user-agent") or "-")
-            note += f' "{referer}" "{agent}"'.replace("%", "%%%%")
+            note += f' "{referer}" "{agent}"'
         return note.encode()
 
     def said(
         self, note: bytes, client: bytes, place: bytes, status: int, sent: int, received: int
     ) -> bytes:
-        """All but the date."""
-        return client.replace(b"%", b"%%") + b" - - [%b] " + note % (status, sent) + b"\n"
+        """All, with a gap for the date."""
+        return b"%b - - [\0] %b\n" % (client, note.replace(_GAP, b"%d %d" % (status, sent)))
 
     def lines(self, records: list[Record], lead: float) -> bytes:
         """``lead``: seconds that the wall clock is before the one of the records."""
-        return b"".join(said % self._at(ended + lead) for _, ended, said, _ in records)
+        return b"".join(said.replace(_GAP, self._at(ended + lead)) for _, ended, said, _ in records)
 
     def refusal(self, at: float, client: bytes, answer: Reply) -> bytes:
         """A message that never became a request, at this wall-clock time."""

@@ -113,9 +113,7 @@ class Downstream(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if peer else "unknown"
         self.peer = self.client.encode("ascii", "replace")
-        self._trusted = bool(self._plane.trusted) and forwarding.within(
-            self._plane.trusted, self.client
-        )
+        self.judge()
         self.deadline = self._plane.clock() + self._idle_timeout
         self._plane.connected(self)
 
@@ -259,6 +257,14 @@ class Downstream(asyncio.Protocol):
             self._simple = not (self._partial or self._empty_lines or self.write_paused)
 
     # Called by the data plane
+
+    def judge(self) -> None:
+        """Whether its word on who asked is taken, from the next request on."""
+        trusted = self._plane.trusted
+        self._trusted = bool(trusted) and forwarding.within(trusted, self.client)
+        self._latest, self.spare, self.told = _NO_HEAD, None, ()
+        if self._current is not None:
+            self._simple = False  # nor will it be a spare
 
     def instance_ended(self, instance: str, final: bool) -> None:
         if self._current is not None:

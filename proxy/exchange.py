@@ -401,6 +401,8 @@ class Exchange:
         elif ended:
             self._try_elsewhere(reply.UPSTREAM_FAILED)
         else:
+            if again is Again.IF_ALIVE:
+                self._unusually().crossed = True
             self._connect_again(_AFTER_LOSS[again])
 
     def upstream_paused(self, paused: bool) -> None:
@@ -456,7 +458,7 @@ class Exchange:
         elif now >= self.started + template.timeout:
             self._fail(reply.REQUEST_TIMEOUT)
         elif self._stage in _ASKING and self._upstream is not None:
-            self._asked(self._upstream)
+            self._asked(self._upstream, now)
         elif self._stage is _ANSWERING and self._watch_silence(template) > now:
             pass  # something came since the deadline was set, or the limit is another now
         else:
@@ -561,6 +563,8 @@ class Exchange:
             body.keep(framed, size)
 
     def _again(self, upstream: Upstream, *, discarded: bool) -> Again:
+        if self.unusual is not None and self.unusual.crossed:
+            return Again.NOWHERE  # it may have been read already
         return retry.after_loss(
             self.head.method,
             self._body,
@@ -596,16 +600,21 @@ class Exchange:
             self._stage, self._slot = _PLACED, slot
             self._fail(otherwise)
 
-    def _asked(self, upstream: Upstream) -> None:
+    def _asked(self, upstream: Upstream, now: float) -> None:
         """A moment ago the instance took the connection that was to tell whether it is there."""
-        lives = upstream.is_open
-        if self._stage is _CROSSED and lives:
-            self.deadline = self._answer_due(self.admitted_at)
-            self._dispatch(upstream)
-        elif self._stage is _DOUBTED and not lives:
-            self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
-        else:  # a reset of its own doing, or an end with the request in it
+        if self._stage is _DOUBTED:
+            if upstream.is_open:  # so it lives: the reset was its own doing
+                self._fail(reply.UPSTREAM_FAILED)
+            else:
+                self._try_elsewhere(reply.UPSTREAM_UNREACHABLE)
+            return
+        self.deadline = self._answer_due(self.admitted_at)
+        if not upstream.is_open:  # it ended, with the request in it
             self._fail(reply.UPSTREAM_FAILED)
+        elif now >= self.deadline:
+            self._fail(reply.RESPONSE_TIMEOUT)
+        else:
+            self._dispatch(upstream)
 
     def _connect_again(self, stage: Stage) -> None:
         """Over a fresh connection, or only to see whether there is one (``stage``)."""

@@ -26,7 +26,7 @@ class Connecting(Protocol):
 
     @property
     def repeatable(self) -> bool:
-        """It is not sent yet, and if a connection loses it, it may be sent again."""
+        """Whether it may be sent again, should the connection it is sent over be dead."""
 
     def connected(self, upstream: Upstream) -> None: ...
     def connect_failed(self, error: OSError) -> None: ...
@@ -79,7 +79,7 @@ class Pool:
             transport = upstream.transport
             if transport.is_closing():
                 continue
-            if now - upstream.idle_since > _RECENT and not self._trusted(upstream, waiter):
+            if now - upstream.idle_since > _RECENT and not self._good_for(waiter, upstream):
                 transport.close()
                 continue
             return upstream
@@ -97,7 +97,7 @@ class Pool:
         upstream.exchange = None
         upstream.idle_since = now
         self._idle.append(upstream)
-        if self._watched:
+        if self._watched:  # as it mostly is, and never once closed
             return
         if self._closed:
             self._idle.pop().close()
@@ -123,8 +123,8 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
-    def _trusted(self, upstream: Upstream, waiter: Connecting) -> bool:
-        """With this request, after all that time."""
+    def _good_for(self, waiter: Connecting, upstream: Upstream) -> bool:
+        """Of one that has idled for a while."""
         if ended(upstream.transport.get_extra_info("socket")):
             return False
         return upstream.idle_since >= self.doubted or waiter.repeatable

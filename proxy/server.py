@@ -111,6 +111,13 @@ class DataPlane:
         sockets: Sequence[socket.socket] = cast(Any, self._server).sockets
         return int(sockets[0].getsockname()[1])
 
+    def trust(self, proxies: Sequence[Network]) -> None:
+        """Whose word on who asked is taken from now on, also over connections that there are."""
+        if proxies != self.trusted:
+            self.trusted = proxies
+            for connection in self.connections:
+                connection.judge()
+
     def route(self, routes: Iterable[RouteTo]) -> None:
         """Replace the whole table; revisions without a route go on until ``forget``."""
         table: dict[str, Route[Throttler]] = {}

@@ -293,7 +293,7 @@ class Throttler:
     def close_idle(self, before: float) -> bool:
         """Close connections that have idled since ``before``; True while any are left."""
         left = False
-        for slot in self.slots:
+        for slot in (*self.slots, *self._suspects):
             left |= slot.pool.close_idle(before)
         return left
 

@@ -319,7 +319,7 @@ class App:
         pinned = {one.name: self._state.pinned(one) for one in services}
         latest = {one.service: one for one in self._state.revisions(services, serving, moved)}
         self.config = config
-        self.plane.trusted = config.trusted_proxies
+        self.plane.trust(config.trusted_proxies)
         self._outputs.reloaded(config.services)
         self._driver.expect(tuple(latest.values()))
         self._deployments.apply(services, config.domain, latest, serving, pinned)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.proxy.harness import Harness, get, post
 from tests.proxy.wire import PATIENCE, Backend, Peer, ok
+from wakeful.proxy.exchange import Stage
 from wakeful.proxy.kernel import unread
 
 
@@ -211,6 +212,49 @@ def test_a_get_that_is_sent_again_has_the_time_for_its_answer_that_it_had(
     leaving.leave.set()
 
 
+def test_a_get_that_has_no_time_left_for_an_answer_is_not_sent_again(harness: Harness) -> None:
+    leaving = Leaving(harness, response_start_timeout=20.0)
+    leaving.leave.set()
+    harness.wait_for(leaving.asked)
+    harness.clock.forward(20.0)
+    answer = leaving.client.message()
+    assert (answer.status, answer.reason) == (504, b"response_timeout")
+    assert leaving.backend.requests == 2
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_get_that_was_sent_again_is_sent_nowhere_else(harness: Harness, told: bool) -> None:
+    """Though the instance dies with its second copy unread: it may have run the first."""
+    die = threading.Event()
+
+    def script(peer: Peer) -> None:
+        if peer is not dying.connections[0]:
+            assert die.wait(PATIENCE)
+            peer.reset()
+            return
+        peer.message()
+        peer.send(ok())
+        peer.message()
+
+    dying, other = harness.backend(script), harness.backend()
+    client = kept(harness, dying)
+    client.send(get())
+    harness.wait_for(lambda: len(dying.connections) == 2)
+    one, another = harness.endpoints(dying, other)
+    harness.publish([one, another])
+    harness.clock.forward(0.25)
+    (connection,) = harness.plane.connections
+    exchange = connection._current
+    assert exchange is not None
+    harness.wait_for(lambda: exchange._stage is Stage.SENT, "the second copy")
+    if told:
+        harness.publish([another], ended=("i0",))
+    dying.close()
+    die.set()
+    assert refused(client)
+    assert other.requests == 0
+
+
 @pytest.mark.parametrize("leave", [Peer.close, Peer.reset])
 @pytest.mark.parametrize("part", [b"HT", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["HT", "103"])
 def test_a_get_that_an_instance_began_to_answer_is_not_sent_again(
@@ -231,6 +275,22 @@ def test_a_get_that_an_instance_began_to_answer_is_not_sent_again(
         answer = client.message()
     assert (answer.status, answer.reason) == (502, b"upstream_failed")
     assert backend.requests == 2
+
+
+def test_connections_kept_to_an_instance_that_refused_one_are_closed_in_time_too(
+    harness: Harness,
+) -> None:
+    backend = harness.backend()
+    throttler = harness.service(backend)
+    client = harness.connect()
+    client.send(get())
+    assert client.message().status == 200
+    (slot,) = throttler.slots
+    harness.call(lambda: throttler.suspect(slot))
+    harness.sweep()
+    harness.wait_for(lambda: throttler.slots == (slot,), "trust in it")
+    harness.clock.forward(harness.plane.limits.pool_idle)
+    assert backend.connections[0].ending() == "end"
 
 
 # What the kernel tells of a connection that the other side has ended

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.proxy.conftest import Launch
-from wakeful.config.model import AccessLog, AccessLogFormat
+from tests.proxy.harness import get
+from tests.proxy.wire import PATIENCE, Peer, ok
+from wakeful.config.model import AccessLog, AccessLogFormat, Network
 from wakeful.proxy import forwarding
 from wakeful.proxy.forwarding import Claims
 
@@ -211,3 +215,46 @@ def test_behind_a_trusted_proxy_the_instance_and_the_log_know_who_asked(
     harness.plane.access = None
     logged = [json.loads(line)["client_ip"] for line in file.read_text().splitlines()]
     assert logged == ["127.0.0.1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("amid", [False, True], ids=["between requests", "amid one"])
+def test_a_change_of_whose_word_is_taken_counts_for_connections_that_there_are(
+    launch: Launch, tmp_path: Path, amid: bool
+) -> None:
+    file, go_on = tmp_path / "access.log", threading.Semaphore(0)
+
+    def script(peer: Peer) -> None:
+        for _ in range(9):
+            peer.message()
+            assert go_on.acquire(timeout=PATIENCE)
+            peer.send(known)
+        peer.ending()
+
+    known = ok(fields=b"Date: Mon, 30 Nov 2026 14:26:52 GMT\r\n")
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(file)))
+    backend = harness.backend(script)
+    harness.service(backend)
+    client = harness.connect()
+    changes: dict[int, Sequence[Network]] = {2: OURS, 5: ()}
+    for at in range(9):
+        client.send(get(fields=b"X-Forwarded-For: 192.0.2.1\r\n"))
+        harness.wait_for(lambda: backend.requests == at + 1)  # noqa: B023
+        if amid and at in changes:
+            harness.call(lambda: harness.plane.trust(changes[at]))  # noqa: B023
+        go_on.release()
+        assert client.message().status == 200
+        if not amid and at in changes:
+            harness.call(lambda: harness.plane.trust(changes[at]))  # noqa: B023
+    lines = backend.received[0].split(b"\r\n")
+    theirs, ours = b"X-Forwarded-For: 192.0.2.1, 127.0.0.1", b"X-Forwarded-For: 127.0.0.1"
+    assert [line for line in lines if line.startswith(b"X-Forwarded-For")] == [
+        *[ours] * 3,
+        *[theirs] * 3,
+        *[ours] * 3,
+    ]
+    assert harness.plane.access is not None
+    harness.call(harness.plane.access.close)
+    harness.plane.access = None
+    logged = [json.loads(line)["client_ip"] for line in file.read_text().splitlines()]
+    assert logged[:2] == logged[6:8] == ["127.0.0.1"] * 2
+    assert logged[3:5] == ["192.0.2.1"] * 2
