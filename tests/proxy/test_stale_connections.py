@@ -280,17 +280,17 @@ def test_a_get_that_an_instance_began_to_answer_is_not_sent_again(
 def test_connections_kept_to_an_instance_that_refused_one_are_closed_in_time_too(
     harness: Harness,
 ) -> None:
-    backend = harness.backend()
-    throttler = harness.service(backend)
+    throttler = harness.service(harness.backend())
     client = harness.connect()
     client.send(get())
     assert client.message().status == 200
     (slot,) = throttler.slots
+    harness.wait_for(lambda: slot.pool._idle)
     harness.call(lambda: throttler.suspect(slot))
     harness.sweep()
     harness.wait_for(lambda: throttler.slots == (slot,), "trust in it")
     harness.clock.forward(harness.plane.limits.pool_idle)
-    assert backend.connections[0].ending() == "end"
+    harness.wait_for(lambda: not slot.pool._idle, "the connection's end")
 
 
 # What the kernel tells of a connection that the other side has ended
