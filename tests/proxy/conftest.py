@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,3 +31,12 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launch]:
 @pytest.fixture
 def harness(launch: Launch) -> Harness:
     return launch()
+
+
+@pytest.fixture(autouse=True, scope="package")
+def frozen() -> Iterator[None]:
+    """Each test ends with a collection, which need not go through all that was imported."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
