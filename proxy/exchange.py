@@ -392,9 +392,7 @@ class Exchange:
             return
         assert upstream is not None
         assert self._slot is not None
-        again = Again.NOWHERE
-        if not upstream.heard:
-            again = self._again(upstream, discarded=upstream.discarded)
+        again = self._again(upstream, discarded=upstream.discarded)
         ended = self.plane.has_ended(self._slot.endpoint.instance)
         if again is Again.NOWHERE or (again is Again.IF_ALIVE and ended):
             self._fail(reply.UPSTREAM_FAILED)
@@ -563,8 +561,8 @@ class Exchange:
             body.keep(framed, size)
 
     def _again(self, upstream: Upstream, *, discarded: bool) -> Again:
-        if self.unusual is not None and self.unusual.crossed:
-            return Again.NOWHERE  # it may have been read already
+        if upstream.heard or (self.unusual is not None and self.unusual.crossed):
+            return Again.NOWHERE  # it was read, or may have been before
         return retry.after_loss(
             self.head.method,
             self._body,

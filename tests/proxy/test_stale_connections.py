@@ -43,9 +43,9 @@ class Closing:
         assert self.left.wait(PATIENCE)
 
 
-def kept(harness: Harness, backend: Backend) -> Peer:
+def kept(harness: Harness, backend: Backend, **template: Any) -> Peer:
     """A client that was answered once, and whose connection and the instance's are kept."""
-    harness.service(backend)
+    harness.service(backend, **template)
     client = harness.connect()
     client.send(get())
     assert client.message().status == 200
@@ -104,12 +104,10 @@ class Leaving:
     """Answers the first request, ends its connection with the second in it, and answers others."""
 
     def __init__(self, harness: Harness, **template: Any) -> None:
+        self.harness = harness
         self.leave = threading.Event()
         self.backend: Backend = harness.backend(self._script)
-        self.throttler = harness.service(self.backend, **template)
-        self.client = harness.connect()
-        self.client.send(get())
-        assert self.client.message().status == 200
+        self.client = kept(harness, self.backend, **template)
         self.client.send(get())
         harness.wait_for(lambda: self.backend.requests == 2)
 
@@ -124,9 +122,10 @@ class Leaving:
             peer.send(ok())
             peer.ending()
 
-    def asked(self) -> bool:
-        """Whether there is an instance, by a connection to it."""
-        return len(self.backend.connections) == 2
+    def take_along(self) -> None:
+        """End the connection, and be asked by another whether there is an instance."""
+        self.leave.set()
+        self.harness.wait_for(lambda: len(self.backend.connections) == 2)
 
 
 def refused(client: Peer) -> bool:
@@ -138,13 +137,13 @@ def test_a_get_that_a_kept_connection_took_along_is_sent_again_in_a_moment(
     harness: Harness,
 ) -> None:
     leaving = Leaving(harness)
-    leaving.leave.set()
-    harness.wait_for(leaving.asked)
+    leaving.take_along()
     assert leaving.backend.requests == 2
     harness.clock.forward(0.25)
     assert leaving.client.message().status == 200
     assert leaving.backend.requests == 3
-    assert leaving.throttler.breaker.active == 0
+    (throttler,) = harness.plane.throttlers.values()
+    assert throttler.breaker.active == 0
 
 
 def test_a_get_that_a_dying_instance_took_along_is_not_sent_again(harness: Harness) -> None:
@@ -166,9 +165,9 @@ def test_a_get_that_an_instance_took_along_is_not_sent_again_when_its_end_is_kno
     _, another = harness.endpoints(leaving.backend, other)
     if early:
         harness.publish([another], ended=("i0",))
-    leaving.leave.set()
-    if not early:
-        harness.wait_for(leaving.asked)
+        leaving.leave.set()
+    else:
+        leaving.take_along()
         harness.publish([another], ended=("i0",))
     assert refused(leaving.client)
     assert (leaving.backend.requests, other.requests) == (2, 0)
@@ -178,8 +177,7 @@ def test_an_instance_that_takes_connections_until_its_last_moment_is_not_sent_a_
     harness: Harness,
 ) -> None:
     leaving = Leaving(harness)
-    leaving.leave.set()
-    harness.wait_for(leaving.asked)
+    leaving.take_along()
     leaving.backend.connections[1].reset()
     harness.beat()
     harness.clock.forward(0.25)
@@ -201,8 +199,7 @@ def test_a_get_that_is_sent_again_has_the_time_for_its_answer_that_it_had(
     harness: Harness,
 ) -> None:
     leaving = Leaving(harness, response_start_timeout=20.0)
-    leaving.leave.set()
-    harness.wait_for(leaving.asked)
+    leaving.take_along()
     leaving.leave.clear()
     harness.clock.forward(0.25)
     harness.wait_for(lambda: leaving.backend.requests == 3)
@@ -214,8 +211,7 @@ def test_a_get_that_is_sent_again_has_the_time_for_its_answer_that_it_had(
 
 def test_a_get_that_has_no_time_left_for_an_answer_is_not_sent_again(harness: Harness) -> None:
     leaving = Leaving(harness, response_start_timeout=20.0)
-    leaving.leave.set()
-    harness.wait_for(leaving.asked)
+    leaving.take_along()
     harness.clock.forward(20.0)
     answer = leaving.client.message()
     assert (answer.status, answer.reason) == (504, b"response_timeout")
