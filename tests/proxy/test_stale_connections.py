@@ -281,12 +281,12 @@ def test_connections_kept_to_an_instance_that_refused_one_are_closed_in_time_too
     client.send(get())
     assert client.message().status == 200
     (slot,) = throttler.slots
-    harness.wait_for(lambda: slot.pool._idle)
+    harness.wait_for(lambda: len(slot.pool) == 1)
     harness.call(lambda: throttler.suspect(slot))
     harness.sweep()
     harness.wait_for(lambda: throttler.slots == (slot,), "trust in it")
     harness.clock.forward(harness.plane.limits.pool_idle)
-    harness.wait_for(lambda: not slot.pool._idle, "the connection's end")
+    harness.wait_for(lambda: len(slot.pool) == 0, "the connection's end")
 
 
 # What the kernel tells of a connection that the other side has ended
