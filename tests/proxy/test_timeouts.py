@@ -400,3 +400,23 @@ def test_a_client_that_reads_nothing_of_the_last_answer_is_given_up(harness: Har
         harness.clock.forward(80)
         harness.sweep()
     assert len(harness.plane.connections) == 0
+
+
+def test_many_connections_are_looked_at_a_few_at_a_time(harness: Harness) -> None:
+    harness.service(harness.backend())
+    clients = [harness.connect() for _ in range(150)]
+    for client in clients:
+        client.send(get())
+        assert client.message().status == 200
+    plane = harness.plane
+
+    def look_once() -> int:
+        assert plane._sweeping is not None
+        plane._sweeping.cancel()  # no other sweep comes, nor is one set
+        harness.clock.forward(plane.limits.idle_timeout + 1)
+        plane._look([*plane.connections], 0)
+        return sum(one._closing for one in plane.connections)
+
+    assert harness.call(look_once) == 64
+    for client in clients:
+        assert client.ending() == "end"
