@@ -130,9 +130,11 @@ class _Bench:
             if settings.warm_up:
                 for target in targets.values():
                     self._round(target, settings.warm_up, requests)
+            turns = list(targets.items())
             for _ in range(settings.rounds):
-                for name, target in targets.items():
+                for name, target in turns:
                     figures[name].rounds.append(self._round(target, settings.seconds, requests))
+                turns.reverse()  # nobody is always measured behind the same one
         return figures
 
     def _round(self, target: Target, seconds: int, requests: Requests) -> Round:
