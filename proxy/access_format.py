@@ -28,8 +28,10 @@ NAMED: Final = b',"request_id":"'  # what follows where it was answered
 
 _GAP: Final = b"\0"  # for what is not known yet; no text of a client's has one when it is written
 
-_MILLISECONDS: Final[list[bytes]] = [b"0.%03d" % number for number in range(1000)]
-_MICROSECONDS: Final[list[bytes]] = [b"%03d" % number for number in range(1000)]
+# How a time below a tenth of a second begins, as far as 100 us, and how it ends: few of the first
+# are in use at a time, and there are few of the others, so that they are at hand.
+_BEGUN: Final[list[bytes]] = [b"0.%04d" % number for number in range(1000)]
+_ENDED: Final[list[bytes]] = [b"%02d" % number for number in range(100)]
 
 
 class JsonLines:
@@ -69,8 +71,8 @@ class JsonLines:
                 since, until = millisecond / 1000 - lead, (millisecond + 1) / 1000 - lead
                 begun = b'{"ts":%.3f,"duration":' % (millisecond / 1000)
             took = floor((ended - started) * 1_000_000)
-            if 0 <= took < 1_000_000:
-                whole, part = _MILLISECONDS[took // 1000], _MICROSECONDS[took % 1000]
+            if 0 <= took < 100_000:
+                whole, part = _BEGUN[took // 100], _ENDED[took % 100]
             else:
                 whole, part = b"%.6f" % (ended - started), b""
             if identity:

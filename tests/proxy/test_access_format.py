@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,14 @@ def test_lines_say_what_they_were_given(
         assert abs(found.pop("duration") - seconds) < 1.5e-6
         assert -1e-6 < at - found.pop("ts") < 0.001 + 1e-6
         assert found == fields
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.099999, 0.1, 0.999999, 1.0, 3600.25])
+def test_a_duration_may_have_any_length(seconds: float) -> None:
+    said = LINES.said(b'"uri":"/"', b"10.0.0.1", NAMED, 200, 0, 0)
+    line = json.loads(LINES.lines([(0.0, seconds, said, b"x")], lead=1000.0))
+    assert abs(line["duration"] - seconds) < 1.5e-6
+    assert line["ts"] == 1000.0
 
 
 def test_the_time_in_the_queue_takes_the_place_of_none() -> None:
