@@ -28,10 +28,10 @@ NAMED: Final = b',"request_id":"'  # what follows where it was answered
 
 _GAP: Final = b"\0"  # for what is not known yet; no text of a client's has one when it is written
 
-# How a time below a tenth of a second begins, as far as 100 us, and how it ends: few of the first
-# are in use at a time, and there are few of the others, so that they are at hand.
-_BEGUN: Final[list[bytes]] = [b"0.%04d" % number for number in range(1000)]
-_ENDED: Final[list[bytes]] = [b"%02d" % number for number in range(100)]
+# The two parts of a duration below a tenth of a second. Few of the first are in use at a time, and
+# there are few of the second, so that they are at hand.
+_HUNDREDS: Final[list[bytes]] = [b"0.%04d" % number for number in range(1000)]  # of microseconds
+_MICROSECONDS: Final[list[bytes]] = [b"%02d" % number for number in range(100)]
 
 
 class JsonLines:
@@ -72,7 +72,7 @@ class JsonLines:
                 begun = b'{"ts":%.3f,"duration":' % (millisecond / 1000)
             took = floor((ended - started) * 1_000_000)
             if 0 <= took < 100_000:
-                whole, part = _BEGUN[took // 100], _ENDED[took % 100]
+                whole, part = _HUNDREDS[took // 100], _MICROSECONDS[took % 100]
             else:
                 whole, part = b"%.6f" % (ended - started), b""
             if identity:
