@@ -71,12 +71,14 @@ _NOTHING = Diff()
 def diff(old: Mapping[str, Service], new: Mapping[str, Service]) -> Diff:
     changed, retuned, rerouted = [], [], []
     for name in new.keys() & old.keys():
+        if old[name] == new[name]:
+            continue
         before, after = old[name].template, new[name].template
         if definition(before) != definition(after):
             changed.append(name)
         elif before != after:
             retuned.append(name)
-        elif old[name] != new[name]:
+        else:
             rerouted.append(name)
     return Diff(
         added=tuple(name for name in new if name not in old),
@@ -119,5 +121,6 @@ def digest(template: Template) -> str:
     Only what differs from a default counts, so that a field which a later
     version adds leaves the digests of templates that do not use it alone.
     """
-    text = json.dumps([EPOCH, essence(definition(template))], sort_keys=True, separators=(",", ":"))
+    said = {name: value for name, value in essence(template).items() if name not in LIVE}
+    text = json.dumps([EPOCH, said], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,15 +20,13 @@ T = TypeVar("T")
 
 def essence(value: object) -> Any:
     """Of a dataclass of the model, or of what its fields may hold."""
-    if is_dataclass(value):
+    kind: type = type(value)
+    if is_dataclass(kind):
         said = {}
-        for field in fields(value):
-            default = field.default
-            if field.default_factory is not MISSING:
-                default = field.default_factory()
-            attribute = getattr(value, field.name)
+        for name, default in _defaults(kind):
+            attribute = getattr(value, name)
             if attribute != default:
-                said[field.name] = essence(attribute)
+                said[name] = essence(attribute)
         return said
     if isinstance(value, tuple):
         return [essence(item) for item in value]
@@ -71,13 +70,30 @@ def _one_of(kinds: tuple[Any, ...], said: object) -> Any:
 
 
 def _dataclass(kind: Any, said: object) -> Any:
-    hints = get_type_hints(kind)
-    if not isinstance(said, Mapping) or not said.keys() <= {field.name for field in fields(kind)}:
+    hints = _hints(kind)
+    if not isinstance(said, Mapping) or not said.keys() <= hints.keys():
         raise ValueError(f"not a {kind.__name__}: {said!r}")
     try:
         return kind(**{name: _restored(hints[name], value) for name, value in said.items()})
     except TypeError as error:  # a field without a default is missing
         raise ValueError(str(error)) from None
+
+
+# Of some ten kinds of dataclasses, and asked for with every template:
+
+_hints = cache(get_type_hints)
+
+
+@cache
+def _defaults(kind: type) -> tuple[tuple[str, object], ...]:
+    """Its fields and what they hold where nothing is said; MISSING if that is not possible."""
+    return tuple(
+        (
+            field.name,
+            field.default if field.default_factory is MISSING else field.default_factory(),
+        )
+        for field in fields(kind)
+    )
 
 
 def _tuple(kinds: tuple[Any, ...], said: object) -> tuple[Any, ...]:

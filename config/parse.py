@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wakeful.config.container import SECRETS
 from wakeful.config.fit import misfits
@@ -62,7 +62,10 @@ _WHY_NOT = {
     " whose it will be; leave it out, or use 'network: bridge'",
 }
 # Attributes of a Service; all others are its template's.
-_OF_SERVICE = ("domains", "traffic", "rollout_duration")
+_OF_SERVICE = frozenset(("domains", "traffic", "rollout_duration"))
+# Attributes of a Template that are its container's.
+_OF_CONTAINER = frozenset(field.name for field in fields(Container))
+_TEMPLATE = Template()  # of which nothing is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ def _config(root: Node, config: Config, report: Report) -> Config:
 
 def overlay(base: T, given: Given) -> T:
     """``base`` with what is given put over it, key by key at every depth."""
+    if not given.values:
+        return base
     changes = dict(given.values)
     for name, value in changes.items():
         if isinstance(value, Given):
@@ -161,19 +166,19 @@ def _service(
     elif not {"image", "command"} & (given.keys | defaults.keys):
         report.refuse_at(path, "one of 'image', 'command' and 'upstreams' is needed")
 
-    service = Service(key.text, Template())
-    template = service.template
+    template = _TEMPLATE
+    own: dict[str, Any] = {}
     for each in (defaults, given):
-        service = replace(service, **{k: v for k, v in each.values.items() if k in _OF_SERVICE})
-        own = {k: v for k, v in each.values.items() if k not in _OF_SERVICE}
-        template = overlay(template, _nested(Given(own)))
-    template = replace(template, container=_located(template.container, directory))
+        own |= {name: each.values[name] for name in _OF_SERVICE & each.values.keys()}
+        template = overlay(template, _nested(each))
+    template = _located(template, directory)
     template = _settle_timeouts(template, given, defaults, path, report)
+    service = Service(key.text, template, **own)
     _check_mounts(template.container, path, report)
     _check_network(template.container, path, report)
     _check_scale(template, given, path, report)
     _check_traffic(service, path, report)
-    return replace(service, template=template)
+    return service
 
 
 def _check_traffic(service: Service, path: str, report: Report) -> None:
@@ -201,15 +206,19 @@ def _only(given: Given, keys: Iterable[str]) -> Given:
 
 
 def _nested(given: Given) -> Given:
-    """As the model has it: what only containers have is one value there."""
-    own = {field.name for field in fields(Container)}
-    values = {name: value for name, value in given.values.items() if name not in own}
-    inner = {name: value for name, value in given.values.items() if name in own}
-    return Given({**values, "container": Given(inner)}, given.keys)
+    """Of a template, as the model has it: what only containers have is one value there."""
+    values = {k: v for k, v in given.values.items() if k not in _OF_SERVICE}
+    inner = {k: values.pop(k) for k in _OF_CONTAINER & values.keys()}
+    if inner:
+        values["container"] = Given(inner)
+    return Given(values, given.keys)
 
 
-def _located(container: Container, directory: Path) -> Container:
+def _located(template: Template, directory: Path) -> Template:
     """With paths of the host that start from the file's directory."""
+    container = template.container
+    if not container.volumes and not container.secrets:
+        return template
     volumes = tuple(
         replace(volume, source=str(directory / volume.source))
         if volume.source.startswith(".")
@@ -217,7 +226,8 @@ def _located(container: Container, directory: Path) -> Container:
         for volume in container.volumes
     )
     secrets = tuple((name, str(directory / file)) for name, file in container.secrets)
-    return replace(container, volumes=volumes, secrets=secrets)
+    container = replace(container, volumes=volumes, secrets=secrets)
+    return replace(template, container=container)
 
 
 def _check_mounts(container: Container, path: str, report: Report) -> None:
@@ -272,6 +282,8 @@ def _settle_timeouts(
             )
     idle = template.response_idle_timeout or template.timeout
     first = min(template.response_start_timeout, template.timeout, idle)
+    if first == template.response_start_timeout:
+        return template
     return replace(template, response_start_timeout=first)
 
 

@@ -65,6 +65,8 @@ class App:
         self._state = StateDirectory(self.config.state_dir or default_directory())
         self._scale_file = ScaleFile(self._state.path / "scale.json")
         self._reloads = {"success": 0, "failure": 0}
+        self._reloading: asyncio.Task[None] | None = None
+        self._stale = False  # the file may say something else than what was read of it
         self._tasks: set[asyncio.Task[None]] = set()
         self._strangers: set[asyncio.Task[None]] = set()  # those of _tasks that stop one
         self._driver: Driver
@@ -266,22 +268,32 @@ class App:
     # A changed configuration
 
     def reload(self, path: Path, override: Callable[[Loaded], Loaded]) -> None:
-        """Read the file again. A bad one changes nothing and says why."""
-        try:
-            loaded = override(load(path))
-            found = misfits(loaded.config, self.runtime)
-            if found:
-                raise loaded.error(found)
-            self._apply(loaded)
-        except (ConfigError, StateError) as error:
-            self._reloads["failure"] += 1
-            log.error("reload failed, the old configuration stays:\n%s", error)
-            return
-        self._reloads["success"] += 1
+        """Read the file again. A bad one changes nothing and says why.
+
+        Asked while it is being read, it is read once more: it may have changed since.
+        The file of the access log is opened again, whatever the other says.
+        """
         if self.plane.access is not None:
             self.plane.access.reopen()
+        self._stale = True
+        if self._reloading is None or self._reloading.done():
+            self._reloading = self._hold(self._follow_file(path, override), "reload")
+
+    async def _follow_file(self, path: Path, override: Callable[[Loaded], Loaded]) -> None:
+        while self._stale:
+            self._stale = False
+            # Ten thousand services take a second or two, in which requests go on.
+            reading = asyncio.to_thread(_read, path, override, self.runtime)
+            try:
+                self._apply(await reading)
+            except (ConfigError, StateError) as error:
+                self._reloads["failure"] += 1
+                log.error("reload failed, the old configuration stays:\n%s", error)
+            else:
+                self._reloads["success"] += 1
 
     def _apply(self, loaded: Loaded) -> None:
+        """Raises ConfigError, StateError."""
         old, new = self.config, loaded.config
         self._check_pinned(loaded)
         fixed = fixed_changes(self._loaded.config, new)
@@ -340,8 +352,8 @@ class App:
         """Look what they mean now: beside all else, since registries are slow."""
         groups: dict[tuple[str, Pull], list[Revision]] = {}
         for name, service in self.config.services.items():
-            image, latest = service.template.image, self._state.latest(name)
-            if image is not None and latest is not None:
+            image = service.template.image
+            if image is not None and (latest := self._state.latest(name)) is not None:
                 groups.setdefault((image, service.template.container.pull), []).append(latest)
         for (image, _), revisions in groups.items():
             self._hold(self._follow_image(image, revisions), f"image {image}")
@@ -414,3 +426,12 @@ class App:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
+
+
+def _read(path: Path, override: Callable[[Loaded], Loaded], runtime: RuntimeKind) -> Loaded:
+    """Raises ConfigError, also for what this runtime cannot do."""
+    loaded = override(load(path))
+    found = misfits(loaded.config, runtime)
+    if found:
+        raise loaded.error(found)
+    return loaded

@@ -49,6 +49,7 @@ class _Remembered:
     former: Mapping[int, Any] = field(default_factory=dict)  # generation -> essence
     # The one before, while it serves because the latest is not ready, or not for all.
     serving: tuple[int, Any] | None = None  # generation, essence
+    whole: Template | None = None  # that of ``template``, if it is known
 
 
 class StateDirectory:
@@ -61,7 +62,7 @@ class StateDirectory:
         self._lock: int | None = None
         self._services: dict[str, _Remembered] = {}
         self._changed = False
-        self._written = ""  # what the file says
+        self._written = ""  # what the file says, as it would be written now
 
     def open(self) -> None:
         """Lock it and read it. Raises StateError."""
@@ -140,13 +141,15 @@ class StateDirectory:
             self._services[name] = replace(self._services[name], serving=None)
         for service in services:
             known = self._services.get(service.name) or _Remembered(0, "")
-            now, old = digest(service.template), serving.get(service.name)
-            if now != known.digest or service.name in moved:
-                answers = None if old is None else (old.generation, essence(old.template))
-                former = _remembered(known, service)
-                known = _Remembered(known.generation + 1, now, serving=answers, former=former)
-            known = replace(known, template=essence(service.template))
-            self._services[service.name] = known
+            if service.template != known.whole or service.name in moved:
+                now, old = digest(service.template), serving.get(service.name)
+                if now != known.digest or service.name in moved:
+                    answers = None if old is None else (old.generation, essence(old.template))
+                    former = _remembered(known, service)
+                    known = _Remembered(known.generation + 1, now, serving=answers, former=former)
+                said = essence(service.template)
+                known = replace(known, template=said, whole=service.template)
+                self._services[service.name] = known
             latest.append(Revision(service.name, known.generation, service.template))
         self._write()
         return latest
@@ -179,7 +182,7 @@ class StateDirectory:
 
     def _read(self) -> None:
         try:
-            text = self._written = self._file.read_text()
+            text = self._file.read_text()
         except FileNotFoundError:
             self.owner = secrets.token_hex(8)
             return
@@ -191,6 +194,7 @@ class StateDirectory:
             self._services = {
                 str(name): _read_service(entry) for name, entry in state["services"].items()
             }
+            self._written = self._text()
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StateError(
                 f"{self._file} is damaged; move it away to begin anew "
@@ -199,8 +203,7 @@ class StateDirectory:
 
     def _write(self) -> None:
         self._changed = False
-        services = {name: _said(it) for name, it in sorted(self._services.items())}
-        text = json.dumps({"owner": self.owner, "services": services}, indent=1)
+        text = self._text()
         if text == self._written:
             return  # so that a full disk is no reason not to start again
         draft = self._file.with_suffix(".new")
@@ -214,6 +217,10 @@ class StateDirectory:
         except OSError as error:
             raise StateError(f"{self._file} cannot be written: {error.strerror}") from None
         self._written = text
+
+    def _text(self) -> str:
+        services = {name: _said(it) for name, it in sorted(self._services.items())}
+        return json.dumps({"owner": self.owner, "services": services})
 
 
 def _remembered(it: _Remembered, service: Service) -> dict[int, Any]:

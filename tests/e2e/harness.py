@@ -116,10 +116,13 @@ class Wakeful:
     # Its file
 
     def write(self, services: Mapping[str, Definition], **top: Any) -> None:
-        """What services there are from the next start or reload on."""
-        self.file.write_text(
-            yaml.safe_dump(self._top | top | {"services": dict(services)}, sort_keys=False)
-        )
+        """What services there are from the next start or reload on, whole at any moment."""
+        draft = self.file.with_suffix(".new")
+        draft.write_text(self.text(services, **top))
+        draft.replace(self.file)
+
+    def text(self, services: Mapping[str, Definition], **top: Any) -> str:
+        return yaml.safe_dump(self._top | top | {"services": dict(services)}, sort_keys=False)
 
     # Its life
 

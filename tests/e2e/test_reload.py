@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Launch
@@ -199,3 +202,45 @@ def test_many_reloads_at_once_end_with_what_the_file_says(
     until(lambda: serving() == "19", "the last generation")
     until(lambda: len(wakeful.processes()) == 1, "one instance")
     assert serving() == "19"
+
+
+def test_requests_are_answered_while_the_file_is_read_and_it_is_read_again_if_asked_meanwhile(
+    processes: Platform, launch: Launch
+) -> None:
+    wakeful = launch({"hello": processes.service()})
+    before = wakeful.get("hello").json()
+    # A file that takes its time, as one on a network that hangs.
+    wakeful.file.unlink()
+    os.mkfifo(wakeful.file)
+
+    wakeful.send(signal.SIGHUP)
+    first = until(lambda: writer(wakeful.file), "it is being read")
+    assert wakeful.get("hello").json()["pid"] == before["pid"]
+    wakeful.send(signal.SIGHUP)
+    wakeful.send(signal.SIGHUP)
+    assert wakeful.get("hello").json()["pid"] == before["pid"]
+    say(first, wakeful, {"hello": processes.service(concurrency=7)})
+
+    until(lambda: wakeful.metric("wakeful_config_reloads_total", result="success") == 1, "one")
+    second = until(lambda: writer(wakeful.file), "it is being read again")
+    say(second, wakeful, {"hello": processes.service(concurrency=8)})
+    until(lambda: wakeful.metric("wakeful_config_reloads_total", result="success") == 2, "both")
+    assert wakeful.messages()[-2:] == ["reloaded: 1 retuned", "reloaded: 1 retuned"]
+    assert writer(wakeful.file) is None, "two that ask while it is read are one more reading"
+
+
+def writer(fifo: Path) -> int | None:
+    """Its other end, once it is being read."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None
+
+
+def say(end: int | None, wakeful: Wakeful, services: dict[str, Any]) -> None:
+    assert end is not None
+    os.set_blocking(end, True)
+    with open(end, "w") as stream:
+        stream.write(wakeful.text(services))
