@@ -84,6 +84,17 @@ def test_a_service_that_is_removed_keeps_its_number_and_nothing_that_serves(tmp_
         assert [one.name for one in state.revisions([SECOND], {})] == ["hello-00002"]
 
 
+def test_the_same_definition_is_a_new_revision_where_its_image_has_moved(tmp_path: Path) -> None:
+    with run(tmp_path) as state:
+        for moved, name in (
+            ((), "hello-00001"),
+            (("other",), "hello-00001"),
+            (("hello",), "hello-00002"),
+            ((), "hello-00002"),
+        ):
+            assert [one.name for one in state.revisions([FIRST], {}, moved)] == [name]
+
+
 def test_former_revisions_are_remembered_by_name_to_be_pinned(tmp_path: Path) -> None:
     with run(tmp_path) as state:
         for number in range(1, 31):
