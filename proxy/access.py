@@ -22,9 +22,9 @@ _FLUSH_SECONDS: Final = 0.2
 # Requests of which lines are made at once. Between two requests the same work takes longer,
 # since other code and data are at hand then; for as long as it takes, others wait.
 _MADE: Final = 64
-# Lines handed over at once. To wake the writer, and to share the interpreter with it, costs as
-# much as to make some.
-_HANDED: Final = 512
+# Bytes handed over at once, if it is not time before. To wake the writer, and to share the
+# interpreter with it, costs as much as to make a hundred lines.
+_HANDED: Final = 2**19
 # Bytes that are said of a request, and kept of each client for when it repeats itself.
 _KEPT: Final = 1024
 
@@ -40,7 +40,7 @@ class AccessLog:
         self._due = 1  # the number of them with which there is something to do
         self._lead = 0.0  # seconds that the wall clock is before the data plane's, for these
         self._made: list[bytes] = []
-        self._lines = 0  # in those
+        self._lines = self._bytes = 0  # in those
         self._flushing: asyncio.TimerHandle | None = None
 
     @property
@@ -104,14 +104,16 @@ class AccessLog:
         elif throttler is not None:
             place = access_format.nowhere(throttler.service, throttler.name)
         else:
-            place = access_format.NAMED
+            place = b""
+        place += access_format.name(head, exchange.identity)
+        more = b""
         if unusual is not None:
             cold, ignored = unusual.cold, unusual.ignored is not None
-            place = access_format.unusual(cold, ignored, unusual.reason) + place
+            more = access_format.unusual(cold, ignored, unusual.reason)
         said = self._format.said(
-            note, client, place, exchange.status, exchange.sent, exchange.received
+            note, more, client, place, exchange.status, exchange.sent, exchange.received
         )
-        plain = slot is not None and unusual is None and not waited
+        plain = slot is not None and exchange.identity and unusual is None and not waited
         if plain and head.raw and len(said) <= _KEPT:  # a known head: it has no body
             downstream.told, downstream.said = what, said
         return said
@@ -135,12 +137,13 @@ class AccessLog:
     def _add(self, made: bytes, lines: int) -> None:
         self._made.append(made)
         self._lines += lines
-        if self._lines >= _HANDED:
+        self._bytes += len(made)
+        if self._bytes >= _HANDED:
             self._hand_over()
 
     def _hand_over(self) -> None:
         self._writer.write(self._made, self._lines)
-        self._made, self._lines = [], 0
+        self._made, self._lines, self._bytes = [], 0, 0
 
     def _flush_soon(self) -> None:
         if self._flushing is None:

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 # to say of it; and the id that was made for it, if any.
 Record: TypeAlias = "tuple[float, float, bytes, bytes]"
 
-_AT_ONCE: Final = b',"queue_ms":0.000'
-NAMED: Final = b',"request_id":"'  # what follows where it was answered
+# What is said of a request ends within a string: its id may be the rest of that, if it was made
+# for it, and _END ends it.
+_END: Final = b'"}\n'
+_NAMED: Final = b'","request_id":"'
+_AT_ONCE: Final = b'","queue_ms":0.000'
 
 _GAP: Final = b"\0"  # for what is not known yet; no text of a client's has one when it is written
 
@@ -42,21 +45,28 @@ class JsonLines:
             f'"method":{_text(head.method)},"host":{_text(head.host)},"uri":{_text(head.target)},'
             f'"proto":"HTTP/{head.version}"'
         )
-        for key, name in (("request_id", b"x-request-id"), ("user_agent", b"user-agent")):
-            if value := _field(head, name):
-                note += f',"{key}":{quote(value)}'
+        if agent := _field(head, b"user-agent"):
+            note += f',"user_agent":{quote(agent)}'
         return note.encode()
 
     def said(
-        self, note: bytes, client: bytes, place: bytes, status: int, sent: int, received: int
+        self,
+        note: bytes,
+        more: bytes,
+        client: bytes,
+        place: bytes,
+        status: int,
+        sent: int,
+        received: int,
     ) -> bytes:
         """All but the times and the id. ``sent`` and ``received``: bytes of the bodies."""
-        return b',"status":%d,%b,"client_ip":"%b","size":%d,"bytes_read":%d%b' % (
+        return b',"status":%d,%b,"size":%d,"bytes_read":%d%b,"client_ip":"%b%b' % (
             status,
             note,
-            client,
             sent,
             received,
+            more,
+            client,
             place,
         )
 
@@ -66,20 +76,17 @@ class JsonLines:
         since = until = -inf  # a millisecond, and how it begins a line
         begun = b""
         for started, ended, said, identity in records:
-            if not since <= started < until:
+            if started < since or started >= until:
                 millisecond = floor((started + lead) * 1000)
                 since, until = millisecond / 1000 - lead, (millisecond + 1) / 1000 - lead
-                begun = b'{"ts":%.3f,"duration":' % (millisecond / 1000)
-            took = floor((ended - started) * 1_000_000)
+                begun = b'%b{"ts":%.3f,"duration":' % (_END, millisecond / 1000)
+            took = floor((ended - started) * 1e6)
             if 0 <= took < 100_000:
-                whole, part = _HUNDREDS[took // 100], _MICROSECONDS[took % 100]
+                pieces += (begun, _HUNDREDS[took // 100], _MICROSECONDS[took % 100], said, identity)
             else:
-                whole, part = b"%.6f" % (ended - started), b""
-            if identity:
-                pieces += (begun, whole, part, said, identity, b'"}\n')
-            else:
-                pieces += (begun, whole, part, said[: -len(NAMED)], b"}\n")
-        return b"".join(pieces)
+                pieces += (begun, b"%.6f" % (ended - started), said, identity)
+        pieces.append(_END)
+        return b"".join(pieces)[len(_END) :]  # the first one ends no line
 
     def refusal(self, at: float, client: bytes, answer: Reply) -> bytes:
         """A message that never became a request, at this wall-clock time."""
@@ -112,7 +119,14 @@ class CommonLines:
         return note.encode()
 
     def said(
-        self, note: bytes, client: bytes, place: bytes, status: int, sent: int, received: int
+        self,
+        note: bytes,
+        more: bytes,
+        client: bytes,
+        place: bytes,
+        status: int,
+        sent: int,
+        received: int,
     ) -> bytes:
         """All, with a gap for the date."""
         return b"%b - - [\0] %b\n" % (client, note.replace(_GAP, b"%d %d" % (status, sent)))
@@ -143,20 +157,28 @@ def lines_of(format: AccessLogFormat) -> JsonLines | CommonLines:
 
 
 def place(service: str, revision: str, endpoint: Endpoint) -> bytes:
-    """Where it was answered, without having waited for that, as far as its request id."""
-    where = f',"service":"{service}","revision":"{revision}","instance":"{endpoint.instance}"'
-    return _AT_ONCE + where.encode("ascii", "backslashreplace") + NAMED
+    """Where it was answered, without having waited for that."""
+    where = f',"service":"{service}","revision":"{revision}","instance":"{endpoint.instance}'
+    return _AT_ONCE + where.encode("ascii", "backslashreplace")
 
 
 def waited(place: bytes, seconds: float) -> bytes:
     """The same after so long in the queue."""
-    return b',"queue_ms":%.3f' % (seconds * 1000) + place[len(_AT_ONCE) :]
+    return b'","queue_ms":%.3f' % (seconds * 1000) + place[len(_AT_ONCE) :]
 
 
 def nowhere(service: str, revision: str) -> bytes:
     """The same of a request that no instance answered."""
-    where = f',"service":"{service}","revision":"{revision}"'
-    return where.encode("ascii", "backslashreplace") + NAMED
+    where = f'","service":"{service}","revision":"{revision}'
+    return where.encode("ascii", "backslashreplace")
+
+
+def name(head: RequestHead, identity: bytes) -> bytes:
+    """What the id that was made for a request follows; if none was, the one it brought."""
+    if identity:
+        return _NAMED
+    own = _field(head, b"x-request-id")
+    return _NAMED + quote(own)[1:-1].encode() if own else b""
 
 
 def unusual(cold: bool, ignored: bool, reason: str) -> bytes:

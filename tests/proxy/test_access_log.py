@@ -76,6 +76,31 @@ def test_json_lines_parse_back_whatever_the_client_sent(launch: Launch, tmp_path
     assert {line["client_ip"] for line in (first, second, third, fourth)} == {"127.0.0.1"}
 
 
+def test_a_request_has_one_id_or_none(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    harness = launch(log=AccessLog(AccessLogFormat.JSON, str(path)))
+    harness.service(harness.backend(answering(ok(), ok(), ok())))
+    client = harness.connect()
+    for fields in (
+        b"",
+        b"X-Request-Id: mine\r\n",
+        b"Connection: X-Request-Id\r\nX-Request-Id: x\r\n",
+    ):
+        client.send(get(fields=fields))
+        assert client.message().status == 200
+    client.send(get(host=b"nobody.test"))
+    assert client.message().status == 404
+    client.send(get(host=b"nobody.test", fields=b"X-Request-Id: mine\r\n"))
+    assert client.message().status == 404
+    done(harness)
+    ids = [re.findall('"request_id":"(.*?)"', line) for line in path.read_text().splitlines()]
+    made = re.compile("[0-9a-f]{32}")
+    assert made.fullmatch(*ids[0])
+    assert ids[1] == ["mine"]
+    assert made.fullmatch(*ids[2]), "the client took its own back"
+    assert ids[3:] == [[], ["mine"]]
+
+
 def test_every_line_has_the_wall_clock_s_time(launch: Launch, tmp_path: Path) -> None:
     """Also where the first was a refusal, which belongs to no request."""
     path, before = tmp_path / "log", time.time()
@@ -147,13 +172,15 @@ def test_many_are_handed_over_at_once(launch: Launch, tmp_path: Path) -> None:
 
     def refuse() -> int:
         """All within one turn of the loop, whose timers rest meanwhile."""
-        for _ in range(1500):
+        for _ in range(10_000):
             access.refusal(connection, reply.BODY_TOO_LARGE)
-        return access._lines
+        return sum(map(len, access._made))
 
-    assert harness.call(refuse) < 512
+    assert harness.call(refuse) < 2**19
     done(harness)
-    assert path.read_bytes().count(b"\n") == 1501
+    written = path.read_bytes()
+    assert len(written) > 2**19
+    assert written.count(b"\n") == 10_001
 
 
 def test_what_nobody_takes_is_counted_by_the_line(launch: Launch) -> None:
