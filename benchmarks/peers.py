@@ -50,7 +50,7 @@ class Peer:
     @property
     def family(self) -> str:
         """The peer whose program it runs: itself, or what it is a variant of."""
-        return self.name.rpartition(", ")[0] or self.name
+        return variant_of(self.name) or self.name
 
     def find(self) -> str | None:
         return shutil.which(self.program) or shutil.which(self.program, path="/usr/sbin:/sbin")
@@ -65,6 +65,11 @@ class Peer:
             raise CannotMeasure(f"{program} does not say {self.build} but: {said.strip()}")
         number = re.search(r"\d+\.\d+\.\d+[^\s/]*", said)
         return "unknown" if number is None else number[0]
+
+
+def variant_of(name: str) -> str:
+    """The name of what a peer of this name is a variant of; empty if of none."""
+    return name.rpartition(", ")[0]
 
 
 def run_wakeful(

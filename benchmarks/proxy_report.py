@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from benchmarks.figures import Figures
 from benchmarks.idle import Idle
 from benchmarks.machine import Machine
-from benchmarks.peers import BUFFERED
+from benchmarks.peers import BUFFERED, variant_of
 from benchmarks.table import number, table
 from benchmarks.targets import Cores
 
@@ -98,7 +98,7 @@ class Report:
 
     def _tables(self) -> Iterator[str]:
         if self.small:
-            yield f"\n{self.settings.size}-byte answers\n"
+            yield f"\n{self.settings.size}-byte answers (/plain: to the row that one varies)\n"
             yield _small_table(self.small)
         if self.varied:
             yield f"\n{self.settings.size}-byte answers, no two requests alike\n"
@@ -119,7 +119,7 @@ class Report:
 
 def _small_table(rows: Mapping[str, Figures]) -> str:
     nginx, ours = rows.get("nginx"), rows.get("wakeful")
-    header = ["", "req/s", "/nginx", "CPU us/req", "/nginx", "/wakeful"]
+    header = ["", "req/s", "/nginx", "CPU us/req", "/nginx", "/wakeful", "/plain"]
     header += ["p50 ms", "p99 ms", "/nginx", "RSS MB", ""]
     return table(
         header,
@@ -131,6 +131,7 @@ def _small_table(rows: Mapping[str, Figures]) -> str:
                 number(row.typical("cpu_us")),
                 number(row.to(nginx, "cpu_us"), 2),
                 number(row.to(ours, "cpu_us"), 2),
+                number(row.to(rows.get(variant_of(name)), "cpu_us"), 2),
                 number(row.typical("p50_ms"), 2),
                 number(row.typical("p99_ms"), 2),
                 number(row.to(nginx, "p99_ms"), 2),
@@ -194,7 +195,7 @@ def _all_json(rows: Mapping[str, Figures], names: Sequence[str]) -> Mapping[str,
             "errors": row.errors,
             **{
                 key: {each: row.to(rows[other], each) for each in names}
-                for key, other in others.items()
+                for key, other in {**others, "to_plain": variant_of(name)}.items()
                 if other in rows
             },
             "rounds": [asdict(each) for each in row.rounds],

@@ -45,10 +45,10 @@ def test_the_report_has_every_row_with_its_ratios() -> None:
     whole = report(**{"(no proxy)": row(None, None), "wakeful": row(30, 60), "nginx": row(20, 40)})
 
     lines = {line.split("  ")[0]: line.split() for line in str(whole).splitlines()}
-    rps, cpu, latency = ["1,000", "1.00"], ["45.0", "1.50", "1.00"], ["1.00", "2.00", "1.00"]
+    rps, cpu, latency = ["1,000", "1.00"], ["45.0", "1.50", "1.00", "-"], ["1.00", "2.00", "1.00"]
     assert lines["wakeful"][1:] == [*rps, *cpu, *latency, "13"]
     assert lines["nginx"][3:6] == ["30.0", "1.00", "0.67"]
-    assert lines["(no proxy)"][4:7] == ["-", "-", "-"]
+    assert lines["(no proxy)"][4:8] == ["-", "-", "-", "-"]
 
     peers = whole.as_json()["peers"]
     assert isinstance(peers, dict)
@@ -56,3 +56,22 @@ def test_the_report_has_every_row_with_its_ratios() -> None:
     assert peers["wakeful"]["to_nginx"]["p99_ms"] == 1.0
     assert peers["nginx"]["to_wakeful"]["cpu_us"] == pytest.approx(2 / 3)
     assert len(peers["nginx"]["rounds"]) == 2
+
+
+def test_a_variant_is_held_against_what_it_is_a_variant_of() -> None:
+    compiled, logging = row(30, 60), row(33, 72)
+    whole = report(
+        **{
+            "wakeful": row(40, 80),
+            "wakeful, compiled": compiled,
+            "wakeful, compiled, access log": logging,
+        }
+    )
+
+    lines = {line.split("  ")[0]: line.split() for line in str(whole).splitlines()}
+    assert lines["wakeful, compiled, access log"][8:10] == ["0.86", "1.15"]
+    assert lines["wakeful, compiled"][6:8] == ["0.75", "0.75"]
+    peers = whole.as_json()["peers"]
+    assert isinstance(peers, dict)
+    assert peers["wakeful, compiled, access log"]["to_plain"]["cpu_us"] == pytest.approx(1.15)
+    assert "to_plain" not in peers["wakeful"]
